@@ -1,0 +1,95 @@
+"""The compiled kernels. Tables go in and out through the Arrow PyCapsule protocol.
+
+"Stream" below is anything with ``__arrow_c_stream__`` (pyarrow, pandas, polars, DuckDB, Table);
+several batches (chunks) are legal input. Columns are given by position; names are Python's
+business (``elevon.frames.local``). The GIL is released while a kernel runs. Errors: ValueError
+(what a caller can cause: types that do not fit, an index out of range, malformed Arrow data),
+TypeError (no Arrow stream), MemoryError.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+class ArrowStream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+class Buffer(Protocol):
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Table:
+    """Columns in memory that the kernels own (or borrow from a message)."""
+
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def num_columns(self) -> int: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+class Packed:
+    """Rows of a table in one contiguous message; exposes the buffer protocol (read-only).
+
+    The layout is private to pack and unpack of the same version, little-endian, 64-byte aligned
+    from its start, with 64-bit sizes; it holds no schema (both sides know it).
+    """
+
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def hash_rows(table: ArrowStream, columns: Sequence[int], threads: int = 1) -> Table:
+    """One uint64 column ``hash``: the mixed hash of the key columns; pinned by golden tests."""
+
+def partition(
+    table: ArrowStream, columns: Sequence[int], partitions: int, threads: int = 1
+) -> list[Packed]:
+    """Rows by hash of the key columns, order kept inside each partition; null keys go to one."""
+
+def pack_slices(table: ArrowStream, bounds: Sequence[int]) -> list[Packed]:
+    """len(bounds)-1 messages: rows bounds[i]..bounds[i+1]. Bounds ascend within the table."""
+
+def unpack(schema: object, messages: Sequence[Buffer]) -> Table:
+    """The table of all messages in order (one batch each, nothing copied where aligned).
+
+    ``schema`` has ``__arrow_c_schema__``. Every length and offset of a message is checked: a
+    malformed one gives ValueError, never a crash.
+    """
+
+def hash_join(
+    left: ArrowStream,
+    right: ArrowStream,
+    left_on: Sequence[int],
+    right_on: Sequence[int],
+    how: str,
+    output: Sequence[tuple[str, int, str]],
+    nulls_equal: bool = False,
+    threads: int = 1,
+) -> Table:
+    """how: inner, left, right, outer, semi, anti (semi and anti keep left rows, in left order).
+
+    output: the columns of the result as (side, position, name), side "left", "right" or "key";
+    "key" i is the i-th key pair, taken from the left where the left row exists, otherwise from
+    the right. The order of rows is unspecified for all but semi and anti.
+    """
+
+def sort(
+    table: ArrowStream,
+    by: Sequence[int],
+    ascending: Sequence[bool],
+    nulls_first: Sequence[bool],
+    threads: int = 1,
+) -> Table:
+    """Stable sort. NaN sorts after every number (before nulls last / after nulls first)."""
+
+def merge(
+    tables: Sequence[ArrowStream],
+    by: Sequence[int],
+    ascending: Sequence[bool],
+    nulls_first: Sequence[bool],
+    threads: int = 1,
+) -> Table:
+    """Stable merge of tables of one schema, each already sorted so; ties in order of tables."""
+
+def take(table: ArrowStream, indices: ArrowStream, threads: int = 1) -> Table:
+    """The rows at ``indices`` (one integer column; null gives a row of nulls)."""

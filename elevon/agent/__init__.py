@@ -1,0 +1,1 @@
+"""The remote agent and its ranks."""

@@ -1,0 +1,1 @@
+"""How an agent starts and watches its ranks; none knows another."""

@@ -1,0 +1,1 @@
+"""Arrow tables in and out: local kernels and distributed operators over a Communicator."""

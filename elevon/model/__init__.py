@@ -1,0 +1,1 @@
+"""Frozen values and tables; no I/O, no clock."""

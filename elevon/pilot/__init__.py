@@ -1,0 +1,1 @@
+"""Pilots: what they are, how they start, live and end."""

@@ -1,0 +1,1 @@
+"""One module per place where a pilot can run; none knows another."""

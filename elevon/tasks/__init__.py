@@ -1,0 +1,1 @@
+"""What a user submits and gets back: TaskManager, Task, Dataset, report."""

@@ -1,0 +1,1 @@
+"""Public test tools: contract suites and fakes for everything that is a Protocol."""

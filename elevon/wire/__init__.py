@@ -1,0 +1,1 @@
+"""Messages and authenticated channels; knows bytes and model."""
