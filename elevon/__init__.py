@@ -38,7 +38,7 @@ _HOME = {
     "TaskOptions": "elevon.model.tasks",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 (names are loaded by __getattr__)
+__all__ = ["__version__", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,147 @@
+"""A client's connection to one agent, served by a thread of its own.
+
+Before it: ``channels``. After it: a Pilot owns one; PilotManager and TaskManager subscribe to it.
+User threads post messages, the link's thread sends them, keeps the heartbeat, and hands what comes
+to the subscribers. When the agent falls silent the subscribers are told once and the link ends:
+nobody waits for an agent that is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeAlias
+
+from elevon.wire.channels import Dealer, Poller, end_context, new_context
+from elevon.wire.keys import ConnectionFile
+from elevon.wire.messages import AgentMessage, ClientAlive, ClientHello, ClientMessage, Goodbye
+
+HEARTBEAT_S = 1.0
+# The agent's reactor is never busy for long, but its machine can be: ten missed heartbeats.
+SILENCE_S = 10.0
+
+Receiver: TypeAlias = Callable[[AgentMessage], None]
+Mourner: TypeAlias = Callable[[str], None]
+
+
+class Link:
+    """Thread-safe ``post``; callbacks run on the link's thread and must not block."""
+
+    def __init__(self, client: str, connection: Future[ConnectionFile]) -> None:
+        self._client = client
+        self._connection = connection
+        self._outbox: deque[ClientMessage] = deque()
+        self._receivers: list[Receiver] = []
+        self._mourners: list[Mourner] = []
+        self._lock = threading.Lock()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = False
+        self._lost_because = ""
+        self._thread = threading.Thread(target=self._run, name=f"link {client}", daemon=True)
+        self._thread.start()
+
+    def subscribe(self, receiver: Receiver, mourner: Mourner) -> None:
+        """Call ``receiver`` with every message and ``mourner`` with the reason if the agent goes.
+
+        Where the link is lost already, the mourner is called at once.
+        """
+        with self._lock:
+            self._receivers.append(receiver)
+            self._mourners.append(mourner)
+            lost = self._lost_because
+        if lost:
+            mourner(lost)
+
+    def post(self, message: ClientMessage) -> None:
+        """Send, in order of posting. After the link was lost this does nothing more."""
+        self._outbox.append(message)
+        self._ring()
+
+    def lose(self, reason: str) -> None:
+        """End the link because the agent is known to be gone; subscribers are told once."""
+        with self._lock:
+            if self._lost_because or self._closing:
+                return
+            self._lost_because = reason
+            mourners = list(self._mourners)
+        self._ring()
+        for mourner in mourners:
+            mourner(reason)
+
+    def close(self, *, keep: bool) -> None:
+        """Say goodbye, send what is still in the outbox, and end the thread."""
+        if self._thread is threading.current_thread():
+            return
+        if not self._closing:
+            self.post(Goodbye(keep))
+            self._closing = True
+            self._ring()
+        self._thread.join(timeout=5.0)
+
+    def _ring(self) -> None:
+        with contextlib.suppress(OSError):  # the thread has ended and closed its end
+            os.eventfd_write(self._wake, 1)
+
+    def _run(self) -> None:
+        context = new_context()
+        try:
+            connection = self._connection.result()
+            dealer: Dealer[AgentMessage, ClientMessage] = Dealer(
+                context,
+                connection.clients_endpoint,
+                identity=self._client.encode(),
+                keys=connection.keys.client,
+                server_public=connection.keys.agent.public,
+                incoming=AgentMessage,
+            )
+            self._serve(dealer)
+            dealer.close()
+        except Exception as error:  # noqa: BLE001 - the border: whatever ends the link is told
+            self.lose(f"the connection to the agent ended: {error}")
+        finally:
+            end_context(context)
+            os.close(self._wake)
+
+    def _serve(self, dealer: Dealer[AgentMessage, ClientMessage]) -> None:
+        poller = Poller()
+        poller.watch(dealer)
+        poller.watch(self._wake)
+        dealer.send(ClientHello(self._client))
+        heard = beat = time.monotonic()
+        while not self._lost_because:
+            poller.wait(HEARTBEAT_S / 2)
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+            closing = self._closing
+            self._send_outbox(dealer)
+            if closing:
+                return
+            now = time.monotonic()
+            if self._receive_all(dealer):
+                heard = now
+            if now - beat > HEARTBEAT_S:
+                dealer.send(ClientAlive())
+                beat = now
+            if now - heard > SILENCE_S:
+                self.lose(f"the agent has been silent for {SILENCE_S:g} s")
+
+    def _send_outbox(self, dealer: Dealer[AgentMessage, ClientMessage]) -> None:
+        batch: list[ClientMessage] = []
+        while self._outbox:
+            batch.append(self._outbox.popleft())
+        if batch:
+            dealer.send(*batch)
+
+    def _receive_all(self, dealer: Dealer[AgentMessage, ClientMessage]) -> bool:
+        received = False
+        while messages := dealer.receive_nowait():
+            received = True
+            for message in messages:
+                for receiver in self._receivers:
+                    receiver(message)
+        return received
