@@ -1,8 +1,10 @@
 """Builds the one compiled module, ``elevon._native``; everything else is in pyproject.toml."""
 
 import os
+import sysconfig
 from pathlib import Path
 
+import pybind11
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
 from setuptools import setup
 
@@ -11,6 +13,8 @@ from setuptools import setup
 FLAGS = ["-O3", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
 if os.environ.get("ELEVON_WERROR") == "1":
     FLAGS.append("-Werror")
+# As system headers: their shadowed names are not our warnings.
+FLAGS += [f"-isystem{path}" for path in (pybind11.get_include(), sysconfig.get_path("include"))]
 
 ParallelCompile("ELEVON_BUILD_JOBS", default=0).install()
 

@@ -1,0 +1,36 @@
+// Arrow's PyCapsule protocol, both ways, and the Python face of a table.
+// Before it: arrow. After it: every register_*.cpp takes Input, calls a kernel, returns a Table.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "arrow/table.hpp"
+
+namespace elevon::bindings {
+
+namespace py = pybind11;
+
+// Python's ``Table``: owned columns that stream out any number of times.
+using TablePtr = std::shared_ptr<const arrow::Table>;
+
+// What a caller passed as a table: a Table of ours without the detour, or anything with
+// __arrow_c_stream__ or __arrow_c_array__. Needs the GIL (and releases it while the stream is
+// read). Throws py::type_error if it has neither, std::invalid_argument if the data is malformed.
+[[nodiscard]] TablePtr import_table(const py::object& source);
+
+// The fields of anything with __arrow_c_schema__.
+[[nodiscard]] std::vector<arrow::Field> import_fields(const py::object& source);
+
+// A table for Python.
+[[nodiscard]] TablePtr make_table(arrow::Table table);
+
+// The key columns by position. Throws std::invalid_argument for a position out of range.
+[[nodiscard]] std::vector<const arrow::Column*> columns_at(const arrow::Table& table,
+                                                           std::span<const std::int64_t> positions);
+
+}  // namespace elevon::bindings
