@@ -1,4 +1,10 @@
-"""Builds the one compiled module, ``elevon._native``; everything else is in pyproject.toml."""
+"""Builds the one compiled module, ``elevon._native``; everything else is in pyproject.toml.
+
+Environment: ELEVON_WERROR=1 makes warnings errors (continuous integration does),
+ELEVON_BUILD_JOBS bounds the parallel compilations (0: all cores), and ELEVON_BUILD_NATIVE=0
+installs the package without its compiled module (scripts/lib.sh compiles it in place instead,
+once for all environments and only what has changed).
+"""
 
 import os
 import sysconfig
@@ -11,24 +17,41 @@ from setuptools import setup
 # No -march=native: a wheel runs on every x86-64 and aarch64 machine, so a kernel that wants
 # wider vectors selects its code at run time (target attributes, see cpp/kernel).
 FLAGS = ["-O3", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
+FLAGS.append("-MMD")  # lists the headers that a source includes: see needs_recompile
 if os.environ.get("ELEVON_WERROR") == "1":
     FLAGS.append("-Werror")
 # As system headers: their shadowed names are not our warnings.
 FLAGS += [f"-isystem{path}" for path in (pybind11.get_include(), sysconfig.get_path("include"))]
 
-ParallelCompile("ELEVON_BUILD_JOBS", default=0).install()
+SOURCES = sorted(str(path) for path in Path("cpp").rglob("*.cpp") if "tests" not in path.parts)
+
+
+def needs_recompile(object_file: str, source: str) -> bool:
+    """Whether the source, or a header that it included last time, is newer than its object."""
+    listed = Path(object_file).with_suffix(".d")
+    if not listed.exists():
+        return True
+    built = Path(object_file).stat().st_mtime
+    read = [Path(name) for name in listed.read_text().replace("\\\n", " ").split()[1:]]
+    return not all(path.exists() and path.stat().st_mtime <= built for path in read)
+
+
+def native() -> Pybind11Extension:
+    """The compiled module."""
+    return Pybind11Extension(
+        "elevon._native",
+        SOURCES,
+        include_dirs=["cpp"],
+        depends=sorted(str(path) for path in Path("cpp").rglob("*.hpp")),
+        cxx_std=20,
+        extra_compile_args=FLAGS,
+        extra_link_args=["-pthread"],
+    )
+
+
+ParallelCompile("ELEVON_BUILD_JOBS", needs_recompile=needs_recompile).install()
 
 setup(
-    ext_modules=[
-        Pybind11Extension(
-            "elevon._native",
-            sorted(str(path) for path in Path("cpp").rglob("*.cpp") if "tests" not in path.parts),
-            include_dirs=["cpp"],
-            depends=sorted(str(path) for path in Path("cpp").rglob("*.hpp")),
-            cxx_std=20,
-            extra_compile_args=FLAGS,
-            extra_link_args=["-pthread"],
-        )
-    ],
+    ext_modules=[native()] if os.environ.get("ELEVON_BUILD_NATIVE") != "0" else [],
     cmdclass={"build_ext": build_ext},
 )

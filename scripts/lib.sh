@@ -1,0 +1,168 @@
+# shellcheck shell=bash
+# Environments for scripts/{demo,check,test}: sourced by them, after which the working directory is
+# the repository's root. Nothing here reads standard input; messages go to standard error.
+#
+# An environment is a virtual environment with the package in editable mode. Its stamp names what
+# it was made from, so a second call costs a few hashes. The compiled module lies in elevon/ and
+# serves all environments of one Python version; only what has changed is compiled again.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+
+INSTALL_LIMIT_S=900
+BUILD_LIMIT_S=1800
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+  say "error: $*"
+  exit 1
+}
+
+# quiet LIMIT_S COMMAND...   Runs the command within the limit; shows its output only if it fails.
+quiet() {
+  local limit=$1 log status=0
+  shift
+  log=$(mktemp)
+  timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 || status=$?
+  if [ "$status" -ne 0 ]; then
+    tail -n 60 "$log" >&2
+    say "failed (status $status): $*"
+  fi
+  rm -f "$log"
+  return "$status"
+}
+
+# fetch COMMAND...   Three tries for what depends on a network.
+fetch() {
+  quiet "$INSTALL_LIMIT_S" "$@" || quiet "$INSTALL_LIMIT_S" "$@" || quiet "$INSTALL_LIMIT_S" "$@"
+}
+
+# --- Debian packages -----------------------------------------------------------------------------
+
+# "package: command that succeeds where it is there already".
+# shellcheck disable=SC2016  # the commands are expanded when they are run
+DEBIAN_BUILD=(
+  'g++: command -v c++'
+  'python3-dev: python_has_headers'
+  'python3-venv: "$PYTHON" -c "import ensurepip"'
+)
+# What only tests need. Nothing today; the Slurm and NAT rigs will add theirs here.
+# shellcheck disable=SC2034  # read by scripts/test
+DEBIAN_TEST=()
+
+python_has_headers() {
+  "$PYTHON" -c '
+import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
+}
+
+# need_debian "package: check"...   Installs what is missing as root; else says what to install.
+need_debian() {
+  local entry missing=()
+  for entry in "$@"; do
+    (eval "${entry#*: }") >/dev/null 2>&1 || missing+=("${entry%%: *}")
+  done
+  if [ ${#missing[@]} -eq 0 ]; then return; fi
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    die "missing: ${missing[*]} (on Debian: sudo apt-get install ${missing[*]})"
+  fi
+  say "installing Debian packages: ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  fetch apt-get update
+  fetch apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+# --- Python --------------------------------------------------------------------------------------
+
+# Sets PYTHON: ELEVON_PYTHON where given, otherwise the first supported one, 3.11 before others.
+find_python() {
+  local name
+  for name in ${ELEVON_PYTHON:-python3.11 python3.12 python3.13 python3.10 python3}; do
+    PYTHON=$(command -v "$name") || continue
+    if "$PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'; then
+      return
+    fi
+  done
+  die "no Python 3.10 to 3.13 (on Debian: apt-get install python3 python3-dev python3-venv)"
+}
+
+# --- Environments --------------------------------------------------------------------------------
+
+# ensure_env DIRECTORY EXTRA...   Makes or updates the environment and the compiled module.
+ensure_env() {
+  find_python
+  need_debian "${DEBIAN_BUILD[@]}"
+  mkdir -p build
+  # Two scripts in one checkout take turns. The kernel drops the lock with its holder.
+  exec 9>build/environment.lock
+  flock -w "$BUILD_LIMIT_S" 9 || die "another set-up holds build/environment.lock"
+  ensure_packages "$@" 9>&-
+  ensure_native "$1" 9>&-
+  exec 9>&-
+}
+
+# A stamp's lines: the interpreter and place, the hash of pyproject.toml, the extras.
+ensure_packages() {
+  local env=$1 stamp=$1/elevon.stamp base hash had extras
+  shift
+  base="$PWD $("$PYTHON" -c 'import sys; print(sys.executable, sys.version.split()[0])')"
+  hash=$(sha256sum <pyproject.toml)
+  if [ -f "$stamp" ] && [ "$(sed -n 1p "$stamp")" = "$base" ]; then
+    had=$(sed -n 3p "$stamp")
+  else
+    had=build
+    say "making $env"
+    "$PYTHON" -m venv --clear "$env"
+  fi
+  # Extras add up, so that scripts/demo after scripts/test changes nothing.
+  extras=$(printf '%s\n' "${had// /$'\n'}" "$@" | sort -u | paste -sd' ')
+  if [ "$extras" = "$had" ] && [ -f "$stamp" ] && [ "$(sed -n 2p "$stamp")" = "$hash" ]; then return; fi
+  say "installing packages into $env: $extras"
+  rm -f "$stamp"
+  # ensure_native compiles, for all environments at once.
+  fetch env ELEVON_BUILD_NATIVE=0 "$env/bin/python" -m pip install --no-input \
+    --disable-pip-version-check --editable ".[${extras// /,}]"
+  printf '%s\n' "$base" "$hash" "$extras" >"$stamp"
+}
+
+# ensure_native ENVIRONMENT   Compiles the module in place unless its sources are unchanged.
+ensure_native() {
+  local python=$1/bin/python module stamp key strict=''
+  # Objects made with warnings allowed would hide them, so strict builds have their own. What a
+  # strict build made will do for everybody.
+  if [ "${ELEVON_WERROR:-}" = 1 ]; then strict=-strict; fi
+  module=elevon/_native$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
+  stamp=build/$(basename "$module").stamp
+  key=$(find setup.py cpp -type f \( -name '*.py' -o -name '*.[ch]pp' \) -print0 |
+    sort -z | xargs -0 sha256sum | sha256sum)
+  if [ -f "$module" ] && [ -f "$stamp" ]; then
+    case "$(<"$stamp")" in "$key-strict" | "$key$strict") return ;; esac
+  fi
+  say "compiling $module"
+  quiet "$BUILD_LIMIT_S" "$python" setup.py build_ext --inplace --force \
+    --build-temp "build/native$strict" || die "$module does not compile"
+  printf '%s\n' "$key$strict" >"$stamp"
+}
+
+# --- Parts of a run ------------------------------------------------------------------------------
+
+FAILED=()
+
+# part NAME COMMAND...   Runs one part of a script; what fails is kept in FAILED, and the rest runs.
+part() {
+  local name=$1 began=$SECONDS status=0
+  shift
+  say "== $name"
+  "$@" || status=$?
+  if [ "$status" -ne 0 ]; then FAILED+=("$name (status $status)"); fi
+  say "== $name: $([ "$status" -eq 0 ] && echo passed || echo FAILED) in $((SECONDS - began)) s"
+}
+
+# verdict   Says what failed, and fails if anything did.
+verdict() {
+  if [ ${#FAILED[@]} -eq 0 ]; then return; fi
+  printf 'FAILED: %s\n' "${FAILED[@]}" >&2
+  return 1
+}
