@@ -134,7 +134,9 @@ def advance(life: dict[tuple[_State, _Event], _State], state: _State, event: _Ev
 
 def diagram(life: dict[tuple[_State, _Event], _State]) -> str:
     """The table as a Mermaid state diagram."""
-    rows = [f"    {s.value} --> {t.value}: {e.value}" for (s, e), t in life.items()]
+    rows: list[str] = [
+        f"    {s.value} --> {t.value}: {e.value}" for (s, e), t in life.items()
+    ]
     return "\n".join(["```mermaid", "stateDiagram-v2", *rows, "```"])
 
 

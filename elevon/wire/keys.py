@@ -1,6 +1,6 @@
 """Who may talk to whom: CURVE key pairs per side, kept in files of mode 0600.
 
-Before it: ``errors``. After it: ``channels`` authenticates with them; ``elevon.session`` makes
+Before it: ``model``. After it: ``channels`` authenticates with them; ``elevon.session`` makes
 them, agent and ranks read them from the connection file. No key is ever put on a command line,
 into an environment variable or a log.
 """
@@ -15,6 +15,7 @@ import msgspec
 import zmq
 
 from elevon.errors import WireError
+from elevon.model.pilots import PilotDescription
 
 CONNECTION_VERSION = 1
 
@@ -64,6 +65,13 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
     ranks_endpoint: str = ""
     agent_pid: int = 0
     agent_host: str = ""
+
+
+class PilotFile(msgspec.Struct, frozen=True):
+    """What an agent is started with: ``pilot.json`` in its directory."""
+
+    connection: ConnectionFile
+    description: PilotDescription
 
 
 def write_private(path: Path, value: msgspec.Struct) -> None:

@@ -74,14 +74,18 @@ class Link:
             mourner(reason)
 
     def close(self, *, keep: bool) -> None:
-        """Say goodbye, send what is still in the outbox, and end the thread."""
-        if self._thread is threading.current_thread():
-            return
-        if not self._closing:
-            self.post(Goodbye(keep))
+        """Say goodbye, send what is still in the outbox, end the thread, tell the mourners."""
+        with self._lock:
+            if self._closing:
+                return
+            self._outbox.append(Goodbye(keep))
             self._closing = True
-            self._ring()
-        self._thread.join(timeout=5.0)
+            mourners = [] if self._lost_because else list(self._mourners)
+        self._ring()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout=5.0)
+        for mourner in mourners:
+            mourner("this client has left the pilot")
 
     def _ring(self) -> None:
         with contextlib.suppress(OSError):  # the thread has ended and closed its end

@@ -1,0 +1,36 @@
+"""``python -m elevon.agent DIRECTORY``: one pilot's agent.
+
+The directory holds ``pilot.json`` (mode 0600: keys and description), written by whoever started
+this. ``--ready-fd N`` names a pipe that gets one line once clients can connect.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from elevon.agent.launchers.mpi import MpiLauncher
+from elevon.agent.reactor import Reactor
+from elevon.wire.keys import PilotFile
+
+
+@click.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--ready-fd", type=int, default=None, help="Pipe to tell that clients may connect.")
+def main(directory: Path, ready_fd: int | None) -> None:
+    """Run the agent of the pilot that DIRECTORY describes."""
+    pilot = msgspec.json.decode((directory / "pilot.json").read_bytes(), type=PilotFile)
+
+    def tell_ready() -> None:
+        if ready_fd is not None:
+            os.write(ready_fd, b"ready\n")
+            os.close(ready_fd)
+
+    Reactor(pilot.connection, pilot.description, MpiLauncher(), tell_ready).run()
+
+
+if __name__ == "__main__":
+    main()

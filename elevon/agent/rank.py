@@ -1,0 +1,191 @@
+"""A rank: one worker process, its two channels and its loop.
+
+Before it: ``executor`` and the world of its launcher. After it: the agent starts it (``python -m
+elevon.agent.rank CONNECTION_FILE WORLD``) and sends it work. The main thread runs tasks and blocks
+on its work channel in between, never inside MPI, where it would spin. The control thread answers
+heartbeats and interrupts while a task runs, and ends the process when the agent is gone: an
+orphaned rank must not live on.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from elevon.agent.executor import Executor
+from elevon.agent.store import PartitionStore
+from elevon.comm.mpi import MpiWorld
+from elevon.model.ids import RankId
+from elevon.wire.channels import Dealer, Poller, end_context, new_context
+from elevon.wire.keys import ConnectionFile, read_connection
+from elevon.wire.messages import (
+    AgentAlive,
+    ControlMessage,
+    Drop,
+    Exit,
+    Interrupt,
+    PartDone,
+    RankAlive,
+    RankHello,
+    RankMessage,
+    Repair,
+    Repaired,
+    RunTask,
+    WorkMessage,
+)
+
+HEARTBEAT_S = 1.0
+# The agent beats once a second; a rank that has heard nothing for this long is an orphan.
+ORPHANED_AFTER_S = 15.0
+ORPHANED_EXIT_CODE = 75
+
+
+class Channels:
+    """The two connections of a rank: work (main thread) and control (control thread)."""
+
+    def __init__(self, context: Any, connection: ConnectionFile, rank: RankId, world: int) -> None:
+        def dial(kind: str, incoming: Any) -> Dealer[Any, RankMessage]:
+            return Dealer(
+                context,
+                connection.ranks_endpoint,
+                identity=f"{kind}:{world}:{rank}".encode(),
+                keys=connection.keys.rank,
+                server_public=connection.keys.agent.public,
+                incoming=incoming,
+            )
+
+        self.work: Dealer[WorkMessage, RankMessage] = dial("work", WorkMessage)
+        self.control: Dealer[ControlMessage, RankMessage] = dial("control", ControlMessage)
+
+
+class ControlThread(threading.Thread):
+    """Serves the control channel until the process ends."""
+
+    def __init__(
+        self,
+        channel: Dealer[ControlMessage, RankMessage],
+        executor: Executor,
+        store: PartitionStore,
+    ) -> None:
+        super().__init__(name="control", daemon=True)
+        self._channel = channel
+        self._executor = executor
+        self._store = store
+
+    def run(self) -> None:
+        """Beat, listen, obey."""
+        poller = Poller()
+        poller.watch(self._channel)
+        self._channel.send(RankAlive())
+        _preload()
+        heard = beat = time.monotonic()
+        while True:
+            poller.wait(HEARTBEAT_S / 2)
+            now = time.monotonic()
+            while messages := self._channel.receive_nowait():
+                heard = now
+                for message in messages:
+                    self._obey(message)
+            if now - beat >= HEARTBEAT_S:
+                self._channel.send(RankAlive())
+                beat = now
+            if now - heard > ORPHANED_AFTER_S:
+                print(f"no word from the agent for {now - heard:.0f} s: ending", file=sys.stderr)
+                os._exit(ORPHANED_EXIT_CODE)
+
+    def _obey(self, message: ControlMessage) -> None:
+        match message:
+            case Interrupt():
+                self._executor.interrupt(message)
+            case Drop():
+                self._store.drop(message.tasks)
+            case Exit():
+                os._exit(0)
+            case AgentAlive():
+                pass
+
+
+def _preload() -> None:
+    """Import what most tasks need while the rank is idle: the first task should not pay for it."""
+    import pyarrow.compute
+
+    import elevon.frames.distributed
+
+    pyarrow.set_cpu_count(1)
+    assert elevon.frames.distributed
+
+
+class Rank:
+    """The worker loop."""
+
+    def __init__(self, connection: ConnectionFile, world: int) -> None:
+        self._connection = connection
+        self._world_number = world
+        self.world = MpiWorld.join()
+        self.rank = RankId(self.world.slot)
+        host = socket.gethostname()
+        socket_path = Path(connection.directory) / f"rank{self.rank}.{world}.sock"
+        self._store = PartitionStore(socket_path)
+        self._executor = Executor(self.world, self._store, host)
+        self._context = new_context()
+        self._channels = Channels(self._context, connection, self.rank, world)
+        self._hello = RankHello(
+            rank=self.rank,
+            world=world,
+            pid=os.getpid(),
+            host=host,
+            world_size=self.world.size,
+            data_address=self._store.address,
+        )
+
+    def serve(self) -> None:
+        """Run tasks until told to exit."""
+        self._channels.work.send(self._hello)
+        ControlThread(self._channels.control, self._executor, self._store).start()
+        while True:
+            for message in self._channels.work.receive():
+                match message:
+                    case RunTask():
+                        self._run(message)
+                    case Repair():
+                        self._repair(message)
+                    case Exit():
+                        self._close()
+                        return
+
+    def _run(self, message: RunTask) -> None:
+        outcome = self._executor.run(message, time.monotonic())
+        self._channels.work.send(PartDone(message.task, message.attempt, outcome))
+
+    def _repair(self, message: Repair) -> None:
+        try:
+            self.world.repair(message.lost, message.command)
+            answer = Repaired("")
+        except Exception as error:  # noqa: BLE001 - the border: told to the agent
+            answer = Repaired(f"{type(error).__name__}: {error}")
+        self._channels.work.send(answer)
+
+    def _close(self) -> None:
+        self._store.close()
+        end_context(self._context, deadline_s=1.0)
+        self.world.leave()
+
+
+def main() -> None:
+    """``python -m elevon.agent.rank CONNECTION_FILE WORLD``."""
+    connection = read_connection(Path(sys.argv[1]))
+    rank = Rank(connection, int(sys.argv[2]))
+    rank.serve()
+    # Threads of user code must not keep the process alive after the agent has let it go.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

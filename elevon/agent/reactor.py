@@ -1,0 +1,434 @@
+"""The agent's shell: one thread, one loop, between the sockets and the pure scheduler.
+
+Before it: ``scheduler`` decides, ``world`` keeps the processes, ``clients`` knows who listens.
+After it: ``elevon.agent.__main__`` runs it. Every message becomes an event, every command becomes
+messages; what goes to one peer in one turn of the loop goes in one frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from elevon.agent.clients import ClientTable
+from elevon.agent.events import (
+    AbortGang,
+    CancelAsked,
+    Command,
+    DropData,
+    EndTask,
+    Event,
+    PartEnded,
+    RankGone,
+    Released,
+    RepairWorld,
+    StartGang,
+    Submitted,
+    TimedOut,
+    WorldGone,
+)
+from elevon.agent.gangs import FunctionStore, run_messages
+from elevon.agent.journal import Journal
+from elevon.agent.launchers.protocol import Launcher
+from elevon.agent.scheduler import Scheduler
+from elevon.agent.timers import Timers
+from elevon.agent.world import WorldKeeper, rank_command
+from elevon.errors import WireError
+from elevon.model.ids import RankId, TaskId
+from elevon.model.pilots import PilotDescription
+from elevon.model.states import PILOT_LIFE, PilotEvent, PilotState, advance
+from elevon.wire.channels import Authority, Poller, Router, end_context, new_context
+from elevon.wire.keys import ConnectionFile, write_private
+from elevon.wire.messages import (
+    PROTOCOL,
+    AgentAlive,
+    AgentMessage,
+    Cancel,
+    ClientAlive,
+    ClientHello,
+    ClientMessage,
+    ControlMessage,
+    Drop,
+    Exit,
+    Explain,
+    Explanation,
+    Goodbye,
+    Interrupt,
+    PartDone,
+    PilotChanged,
+    PutFunction,
+    RankAlive,
+    RankHello,
+    RankMessage,
+    Release,
+    Repair,
+    Repaired,
+    RunTask,
+    Shutdown,
+    Submit,
+    TaskEnded,
+    WorkMessage,
+)
+
+TICK_S = 0.25
+HEARTBEAT_S = 1.0
+REPAIR_WITHIN_S = 20.0
+# How long a failed agent waits for a client that it can tell why.
+TELL_WITHIN_S = 5.0
+
+
+class Reactor:
+    """One pilot's agent.
+
+    Args:
+        connection: keys and directory; the endpoints are filled in here.
+        description: the pilot.
+        launcher: how ranks are started.
+        ready: called once the sockets are bound and the connection file is written.
+        clock: the host's monotonic clock.
+    """
+
+    def __init__(
+        self,
+        connection: ConnectionFile,
+        description: PilotDescription,
+        launcher: Launcher,
+        ready: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._description = description
+        self._directory = Path(connection.directory)
+        self._context = new_context()
+        self._authority = Authority(self._context)
+        self._authority.allow("clients", connection.keys.client.public)
+        self._authority.allow("ranks", connection.keys.rank.public)
+        agent_keys = connection.keys.agent
+        self._clients_socket: Router[ClientMessage, AgentMessage] = Router(
+            self._context, keys=agent_keys, domain="clients", incoming=ClientMessage
+        )
+        self._ranks_socket: Router[RankMessage, WorkMessage | ControlMessage] = Router(
+            self._context, keys=agent_keys, domain="ranks", incoming=RankMessage
+        )
+        self._connection = msgspec.structs.replace(
+            connection,
+            clients_endpoint=self._clients_socket.endpoint,
+            ranks_endpoint=self._ranks_socket.endpoint,
+            agent_pid=os.getpid(),
+            agent_host=socket.gethostname(),
+        )
+        connection_file = self._directory / "connection.json"
+        write_private(connection_file, self._connection)
+        self._ready = ready
+        self._poller = Poller()
+        self._timers = Timers()
+        self._scheduler = Scheduler(
+            ranks=description.ranks, communicator_cache=description.communicator_cache
+        )
+        self._journal = Journal(self._directory / "journal.sqlite")
+        self._journal_batch: list[Event] = []
+        self._clients = ClientTable(description.client_grace_s, clock())
+        self._functions = FunctionStore()
+        self._running: dict[RankId, tuple[TaskId, int]] = {}
+        self._awaiting_repair: set[RankId] = set()
+        self._outbox: defaultdict[tuple[Any, bytes], list[Any]] = defaultdict(list)
+        self._state = PilotState.STARTING
+        self._reason = ""
+        self._world = WorldKeeper(
+            launcher=launcher,
+            size=description.ranks,
+            command=rank_command(connection_file),
+            env={},
+            directory=self._directory,
+            poller=self._poller,
+            tell=self._step,
+            fail=self._fail,
+        )
+
+    # -------------------------------------------------------------- life
+
+    def run(self) -> None:
+        """Serve until the pilot has ended; whatever happens, no rank outlives this call."""
+        wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._poller.watch(wake)
+        self._poller.watch(self._clients_socket)
+        self._poller.watch(self._ranks_socket)
+        try:
+            self._world.start()
+            self._ready()
+            self._arm()
+            self._loop(wake)
+        finally:
+            self._end()
+
+    def _arm(self) -> None:
+        now = self._clock()
+        self._tick()
+        self._beat()
+        self._timers.at(now + self._description.start_timeout_s, self._check_started)
+        if self._description.walltime_s is not None:
+            over = partial(self._finish, PilotEvent.WALLTIME, "its walltime is over")
+            self._timers.at(now + self._description.walltime_s, over)
+
+    def _loop(self, wake: int) -> None:
+        while not self._state.final:
+            ready = self._poller.wait(self._timers.wait_s(self._clock()))
+            with contextlib.suppress(BlockingIOError):
+                os.read(wake, 512)
+            # What a rank said before it died comes first: a part that had ended has ended.
+            self._receive_from_ranks()
+            self._world.inspect(ready, self._clock())
+            self._receive_from_clients()
+            self._timers.run_due(self._clock())
+            self._flush()
+
+    def _end(self) -> None:
+        for process in self._world.ranks:
+            busy = process.hello.rank in self._running
+            self._ranks_socket.send(process.control if busy else process.work, Exit())
+        self._world.stop(grace_s=1.0)
+        self._tell_clients_of_the_end()
+        self._journal.append(self._journal_batch)
+        self._journal.close()
+        self._clients_socket.close()
+        self._ranks_socket.close()
+        self._authority.close()
+        end_context(self._context)
+
+    def _tell_clients_of_the_end(self) -> None:
+        deadline = self._clock() + (TELL_WITHIN_S if self._state is PilotState.FAILED else 0.0)
+        while not self._clients.present() and self._clock() < deadline:
+            self._poller.wait(TICK_S)
+            self._receive_from_clients()
+        for client in self._clients.present():
+            self._clients_socket.send(client, self._pilot_changed())
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self._finish(PilotEvent.CANCEL, f"the agent got {signal.Signals(number).name}")
+
+    def _finish(self, event: PilotEvent, reason: str) -> None:
+        if not self._state.final:
+            self._state, self._reason = advance(PILOT_LIFE, self._state, event), reason
+
+    def _fail(self, reason: str) -> None:
+        starting = self._state is PilotState.STARTING
+        self._finish(PilotEvent.START_FAILED if starting else PilotEvent.LOST, reason)
+
+    def _pilot_changed(self) -> PilotChanged:
+        return PilotChanged(self._state, len(self._world.ranks), self._reason)
+
+    # -------------------------------------------------------------- timers
+
+    def _tick(self) -> None:
+        now = self._clock()
+        for rank, reason in self._world.ranks.unwell(now):
+            self._world.kill(rank, reason)
+        self._clients.forget_silent(now)
+        if self._clients.abandoned(now):
+            self._finish(PilotEvent.CANCEL, "its last client is gone")
+        self._timers.at(now + TICK_S, self._tick)
+
+    def _beat(self) -> None:
+        for client in self._clients.present():
+            self._to_client(client, AgentAlive())
+        for process in self._world.ranks:
+            self._to_rank(process.control, AgentAlive())
+        self._timers.at(self._clock() + HEARTBEAT_S, self._beat)
+
+    def _check_started(self) -> None:
+        if self._state is PilotState.STARTING:
+            self._fail(
+                f"only {len(self._world.ranks)} of {self._description.ranks} ranks came up within "
+                f"start_timeout_s={self._description.start_timeout_s:g}. {self._world.log_tail()}"
+            )
+
+    # -------------------------------------------------------------- messages in
+
+    def _receive_from_ranks(self) -> None:
+        while (frame := self._ranks_socket.receive_nowait()) is not None:
+            peer, messages = frame
+            for message in messages:
+                self._on_rank_message(peer, message)
+
+    def _on_rank_message(self, peer: bytes, message: RankMessage) -> None:
+        now = self._clock()
+        match message:
+            case PartDone():
+                self._part_done(peer, message, now)
+            case RankAlive():
+                self._world.ranks.heard(peer, now)
+            case RankHello():
+                self._awaiting_repair.discard(message.rank)
+                self._world.joined(message, peer, now)
+                self._check_active()
+            case Repaired():
+                if message.error:
+                    self._repair_failed(message.error)
+
+    def _part_done(self, peer: bytes, message: PartDone, now: float) -> None:
+        _, world, number = peer.split(b":")
+        rank = RankId(int(number))
+        if int(world) != self._world.number or rank not in self._world.ranks:
+            return  # a late word from a world that is gone
+        if self._running.get(rank) == (message.task, message.attempt):
+            del self._running[rank]
+        self._step(PartEnded(message.task, message.attempt, rank, message.outcome, now))
+
+    def _check_active(self) -> None:
+        if self._world.complete and self._state is PilotState.STARTING:
+            self._state = advance(PILOT_LIFE, self._state, PilotEvent.RANKS_UP)
+            for client in self._clients.present():
+                self._to_client(client, self._pilot_changed())
+
+    def _receive_from_clients(self) -> None:
+        while True:
+            try:
+                frame = self._clients_socket.receive_nowait()
+            except WireError as error:
+                # One client of another release must not end the pilot for the others.
+                print(f"dropped a client's frame: {error}", flush=True)
+                continue
+            if frame is None:
+                return
+            client, messages = frame
+            self._clients.heard(client, self._clock())
+            for message in messages:
+                self._on_client_message(client, message)
+
+    def _on_client_message(self, client: bytes, message: ClientMessage) -> None:
+        now = self._clock()
+        match message:
+            case Submit():
+                for submission in message.tasks:
+                    self._clients.own(submission.task, client)
+                    self._step(Submitted(submission, now))
+            case PutFunction():
+                self._functions.put(message.digest, message.blob)
+            case Release():
+                for task in message.tasks:
+                    self._step(Released(task, now))
+                    self._clients.disown(task)
+            case Cancel():
+                for task in message.tasks:
+                    self._step(CancelAsked(task, "the client cancelled it", now))
+            case ClientHello():
+                self._greet(client, message)
+            case Explain():
+                text = self._scheduler.explain(message.task)
+                self._to_client(client, Explanation(message.request, text))
+            case Goodbye():
+                self._clients.left(client, keep=message.keep)
+            case Shutdown():
+                self._finish(PilotEvent.CANCEL, message.reason)
+            case ClientAlive():
+                pass
+
+    def _greet(self, client: bytes, message: ClientHello) -> None:
+        answer = self._pilot_changed()
+        if message.protocol != PROTOCOL:
+            reason = f"the agent speaks protocol {PROTOCOL}, the client {message.protocol}"
+            answer = PilotChanged(PilotState.FAILED, 0, reason)
+        self._to_client(client, answer)
+
+    # -------------------------------------------------------------- commands out
+
+    def _step(self, event: Event) -> None:
+        self._journal_batch.append(event)
+        if isinstance(event, RankGone):
+            self._running.pop(event.rank, None)
+        elif isinstance(event, WorldGone):
+            self._running.clear()
+        for command in self._scheduler.step(event):
+            self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case StartGang():
+                self._start_gang(command)
+            case EndTask():
+                owner = self._clients.owner(command.task)
+                if owner is not None:
+                    self._to_client(owner, TaskEnded(command.task, command.outcome))
+            case AbortGang():
+                self._abort_gang(command)
+            case DropData():
+                self._drop(command)
+            case RepairWorld():
+                self._repair(command)
+
+    def _start_gang(self, command: StartGang) -> None:
+        task, attempt = command.submission.task, command.attempt
+        for process, message in run_messages(command, self._world.ranks, self._functions):
+            self._running[process.hello.rank] = (task, attempt)
+            self._to_rank(process.work, message)
+        timeout_s = command.submission.description.options.timeout_s
+        if timeout_s is not None:
+            expire = partial(self._time_out, task, attempt)
+            self._timers.at(self._clock() + timeout_s, expire)
+
+    def _time_out(self, task: TaskId, attempt: int) -> None:
+        if (task, attempt) in self._running.values():
+            self._step(TimedOut(task, attempt, self._clock()))
+
+    def _abort_gang(self, command: AbortGang) -> None:
+        interrupt = Interrupt(command.task, command.attempt, command.reason, -1)
+        for rank in command.ranks:
+            if rank in self._world.ranks:
+                self._to_rank(self._world.ranks[rank].control, interrupt)
+        force = partial(self._force_out, command)
+        self._timers.at(self._clock() + self._description.abort_grace_s, force)
+
+    def _force_out(self, command: AbortGang) -> None:
+        for rank in command.ranks:
+            if self._running.get(rank) == (command.task, command.attempt):
+                grace = self._description.abort_grace_s
+                self._world.kill(
+                    rank, f"it did not leave the task within {grace:g} s of: {command.reason}"
+                )
+
+    def _drop(self, command: DropData) -> None:
+        for rank in command.ranks:
+            if rank in self._world.ranks:
+                self._to_rank(self._world.ranks[rank].control, Drop((command.task,)))
+
+    def _repair(self, command: RepairWorld) -> None:
+        self._awaiting_repair = set(command.lost)
+        message = Repair(command.lost, self._world.rank_command)
+        for process in self._world.ranks:
+            self._to_rank(process.work, message)
+        self._timers.at(
+            self._clock() + REPAIR_WITHIN_S,
+            partial(self._repair_failed, f"no new world within {REPAIR_WITHIN_S:g} s"),
+        )
+
+    def _repair_failed(self, reason: str) -> None:
+        if self._awaiting_repair:
+            self._awaiting_repair.clear()
+            self._world.lose(None, f"lost ranks could not be replaced: {reason}", self._clock())
+
+    def _to_client(self, client: bytes, message: AgentMessage) -> None:
+        self._outbox[self._clients_socket, client].append(message)
+
+    def _to_rank(self, channel: bytes, message: RunTask | Repair | ControlMessage) -> None:
+        self._outbox[self._ranks_socket, channel].append(message)
+
+    def _flush(self) -> None:
+        for (router, peer), messages in self._outbox.items():
+            router.send(peer, *messages)
+        self._outbox.clear()
+        if self._journal_batch:
+            self._journal.append(self._journal_batch)
+            self._journal_batch = []

