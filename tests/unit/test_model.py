@@ -1,0 +1,108 @@
+"""Descriptions refuse what cannot be, and say what would be right."""
+
+from __future__ import annotations
+
+import pytest
+
+from elevon.errors import DescriptionError
+from elevon.model.ids import IdSource, TaskId
+from elevon.model.operations import Join, Read, Sort
+from elevon.model.pilots import PilotDescription
+from elevon.model.tasks import TaskDescription, TaskOptions, with_options
+from elevon.tasks.batch import resolve
+
+
+def test_an_unknown_option_is_an_error_with_a_suggestion():
+    with pytest.raises(DescriptionError, match="'rank'; did you mean 'ranks'"):
+        with_options(TaskOptions(), {"rank": 2})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ranks": 0},
+        {"ranks": 1.5},
+        {"ranks": True},
+        {"cores_per_rank": 0},
+        {"memory_per_rank": -1},
+        {"timeout_s": 0},
+        {"timeout_s": float("nan")},
+        {"retries": -1},
+        {"priority": "high"},
+        {"returns": "both"},
+    ],
+)
+def test_bad_option_values_are_refused(options):
+    with pytest.raises(DescriptionError, match=next(iter(options))):
+        with_options(TaskOptions(), options)
+
+
+def test_options_are_frozen_and_changed_by_copy():
+    base = TaskOptions()
+    assert with_options(base, {"ranks": 3}).ranks == 3
+    assert base.ranks == 1
+    with pytest.raises(AttributeError):
+        base.ranks = 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Join((), ()),
+        lambda: Join(("a",), ("a", "b")),
+        lambda: Join(("a",), ("a",), how="cross"),
+        lambda: Sort((), ()),
+        lambda: Sort(("a",), (True, False)),
+        lambda: Sort(("a",), (True,), "middle"),
+        lambda: Read(()),
+        lambda: TaskDescription(operation=Sort(("a",), (True,))),
+        lambda: PilotDescription(ranks=0),
+        lambda: PilotDescription(resource="moon"),
+        lambda: PilotDescription(start_timeout_s=0),
+        lambda: PilotDescription(communicator="smoke"),
+        lambda: PilotDescription(walltime_s=-1),
+        lambda: PilotDescription(communicator_cache=5000),
+    ],
+)
+def test_impossible_descriptions_are_refused_when_made(make):
+    with pytest.raises(DescriptionError):
+        make()
+
+
+def named(name, *inputs):
+    operation = {0: Read(("f.parquet",)), 1: Sort(("a",), (True,)), 2: Join(("a",), ("a",))}
+    options = TaskOptions(name=name)
+    return TaskDescription(operation=operation[len(inputs)], inputs=inputs, options=options)
+
+
+def ids():
+    source = IdSource("task")
+    return lambda: TaskId(source.next())
+
+
+def test_a_batch_is_ordered_so_that_inputs_come_first():
+    batch = [named("sorted", "joined"), named("joined", "l", "r"), named("l"), named("r")]
+    ordered = resolve(batch, ids(), lambda _: False)
+    seen = set()
+    for _, task, description in ordered:
+        assert set(description.inputs) <= seen
+        seen.add(task)
+    assert sorted(place for place, _, _ in ordered) == [0, 1, 2, 3]
+
+
+def test_a_batch_may_name_tasks_that_were_submitted_before():
+    ((_, _, description),) = resolve([named("s", "task.0001")], ids(), lambda t: t == "task.0001")
+    assert description.inputs == ("task.0001",)
+
+
+@pytest.mark.parametrize(
+    ("batch", "why"),
+    [
+        ([named("a", "b"), named("b", "a")], "wait for each other"),
+        ([named("a"), named("a")], "two tasks"),
+        ([named("a", "nowhere")], "neither the name"),
+    ],
+)
+def test_impossible_batches_are_refused(batch, why):
+    with pytest.raises(DescriptionError, match=why):
+        resolve(batch, ids(), lambda _: False)
