@@ -1,0 +1,76 @@
+"""What STYLE holds every module of the package to, as far as a program can see it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted((ROOT / "elevon").rglob("*.py"))
+SOURCES = [*MODULES, *sorted((ROOT / "cpp").rglob("*.[ch]pp"))]
+
+MAX_MODULE_LINES = 400
+MAX_FUNCTION_LINES = 60
+LONG_FUNCTION_LINES = 40
+
+# Their docstrings say it in another form: a package's floor, an entry point's command, a tree.
+WITHOUT_PLACE = {"__init__.py", "__main__.py", "errors.py"}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Each function's name and its lines from the first statement after the docstring."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            if body:
+                yield node.name, (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+def test_a_module_is_one_noun() -> None:
+    lines = {name(path): len(path.read_text().splitlines()) for path in SOURCES}
+
+    assert {at: count for at, count in lines.items() if count > MAX_MODULE_LINES} == {}
+
+
+def test_a_module_says_what_comes_before_and_after_it() -> None:
+    placed = [path for path in MODULES if path.name not in WITHOUT_PLACE]
+    said = {name(path): ast.get_docstring(ast.parse(path.read_text())) or "" for path in placed}
+
+    assert [
+        at for at, text in said.items() if not ("Before it" in text and "After it" in text)
+    ] == []
+
+
+def test_functions_are_short() -> None:
+    lengths = {f"{name(path)}:{at}": lines for path in MODULES for at, lines in functions(path)}
+    long = {at: lines for at, lines in lengths.items() if lines > LONG_FUNCTION_LINES}
+
+    assert not {at: lines for at, lines in long.items() if lines > MAX_FUNCTION_LINES}
+    assert len(long) <= len(lengths) / 10, long
+    assert median(lengths.values()) <= 9
+
+
+def sleeps(node: ast.AST) -> bool:
+    """Whether the node calls ``time.sleep`` or a ``sleep`` imported from somewhere."""
+    if not isinstance(node, ast.Call):
+        return False
+    called = node.func
+    return getattr(called, "attr", getattr(called, "id", None)) == "sleep"
+
+
+def test_nothing_waits_by_sleeping() -> None:
+    calls = [
+        f"{name(path)}:{node.lineno}"
+        for path in MODULES
+        if "testing" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if sleeps(node)
+    ]
+
+    assert calls == []

@@ -1,0 +1,55 @@
+"""Rules of a test run that no single test can keep.
+
+- Tests marked ``mpi`` run inside mpiexec only (tests/contract/run_mpi.py); elsewhere they are
+  deselected rather than reported as skipped, because there they are not missing.
+- With ELEVON_REQUIRE_ALL=1, as in continuous integration, a skip is a failure: a tool that is not
+  there must not look like a test that passed. A test that has no meaning where it runs says so
+  with a reason that starts with "does not apply", and may skip.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator
+
+import pytest
+
+# The second form is pytest-mpi's word for a test whose min_size the group does not have.
+MAY_SKIP = re.compile(r"does not apply|Test requires \d+ MPI processes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Outside mpiexec, leave out what only makes sense inside it."""
+    if config.getoption("--with-mpi") or config.getoption("--only-mpi"):
+        return
+    outside = [item for item in items if item.get_closest_marker("mpi") is not None]
+    items[:] = [item for item in items if item not in outside]
+    config.hook.pytest_deselected(items=outside)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that is skipped, by a mark or from inside."""
+    report = yield
+    refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module that is skipped as a whole."""
+    report = yield
+    refuse_skip(report)
+    return report
+
+
+def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure where nothing may be missing."""
+    if os.environ.get("ELEVON_REQUIRE_ALL") != "1" or not report.skipped:
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if hasattr(report, "wasxfail") or MAY_SKIP.search(reason):
+        return
+    report.outcome = "failed"
+    report.longrepr = f"{reason} (ELEVON_REQUIRE_ALL=1 allows no such skip)"
