@@ -36,23 +36,25 @@ struct Array {
   TypePtr type;
   std::int64_t length = 0;
   std::int64_t offset = 0;
-  std::int64_t null_count = 0;              // exact, never "unknown"
-  const std::uint8_t* validity = nullptr;   // nullptr if and only if null_count is 0
-  std::array<const std::byte*, 2> buffers{};  // in the order of Layout; never nullptr if length > 0
+  std::int64_t null_count = 0;             // exact, never "unknown"
+  const std::uint8_t* validity = nullptr;  // nullptr: all valid, or all null (Layout::Null)
+  std::array<const std::byte*, 2> buffers{};  // in the order of Layout; safe to read, never nullptr
   std::vector<std::span<const std::byte>> data_buffers;  // of Layout::Views
   std::vector<ArrayPtr> children;
   ArrayPtr dictionary;  // the same for all chunks of an imported column
   std::vector<Owner> owners;
 
   [[nodiscard]] bool is_valid(std::int64_t row) const {
-    const std::int64_t bit = offset + row;
-    return validity == nullptr || ((validity[bit >> 3] >> (bit & 7)) & 1) != 0;
+    if (validity == nullptr) return null_count == 0;
+    const std::int64_t at = offset + row;
+    return ((validity[at >> 3] >> (at & 7)) & 1) != 0;
   }
   [[nodiscard]] bool bit(std::int64_t row) const {  // Layout::Bits
     const std::int64_t at = offset + row;
     return ((std::to_integer<unsigned>(buffers[0][at >> 3]) >> (at & 7)) & 1U) != 0;
   }
-  // The values (Fixed), indices (Dictionary), offsets or views from row 0 on.
+  // The values (Fixed), indices (Dictionary), offsets or views from row 0 on. What a null row
+  // holds is unspecified; a null row's dictionary index may lie outside of the dictionary.
   template <typename T>
   [[nodiscard]] const T* values() const {
     return reinterpret_cast<const T*>(buffers[0]) + offset;
@@ -172,7 +174,11 @@ class Column {
 // An array of no rows.
 [[nodiscard]] ArrayPtr empty_array(const TypePtr& type);
 
-// Arrays that a kernel made. A null_count of 0 drops the bitmap; bitmaps start at bit 0.
+// True if a dictionary occurs anywhere in the type.
+[[nodiscard]] bool has_dictionary(const Type& type);
+
+// Arrays that a kernel made, without children. A null_count of 0 drops the bitmap; every buffer
+// starts at row 0. Layout::Views takes the views first, then the data buffers.
 [[nodiscard]] ArrayPtr make_array(TypePtr type, std::int64_t length, std::int64_t null_count,
                                   Memory validity, std::vector<Memory> buffers);
 

@@ -2,7 +2,8 @@
 // Before it: config. After it: every kernel; arrow::Memory carries such a buffer into a result.
 //
 // Page faults on fresh memory cost more than the kernels themselves, so freed large buffers stay
-// in one process-wide pool of at most config::kPoolBytes. Content of a new buffer is unspecified.
+// in one process-wide pool of at most config::kPoolBytes. Content of a new buffer is unspecified;
+// at least one cache line after its end may be read and written.
 #pragma once
 
 #include <cstddef>

@@ -23,6 +23,9 @@ inline constexpr std::int64_t kPoolSlackDivisor = 8;
 // Fewer rows than this are not worth a thread: starting one costs some 20 us.
 inline constexpr std::int64_t kRowsPerThread = 16384;
 
+// Rows hashed at a time: 8 KiB of hashes stay in L1 while further key columns are mixed in.
+inline constexpr std::int64_t kHashBlock = 1024;
+
 // How far ahead a random gather prefetches: about the latency of DRAM (90 ns) over one step.
 inline constexpr std::int64_t kPrefetchDistance = 24;
 

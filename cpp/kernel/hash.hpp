@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "arrow/table.hpp"
 #include "kernel/buffer.hpp"
@@ -50,9 +51,23 @@ inline constexpr std::uint64_t kNullWord = 0xD6E8FEB86659FD93ULL;
 // The word of a string of bytes.
 [[nodiscard]] std::uint64_t bytes_word(std::string_view bytes);
 
-// One hash per row of the key columns (all of one length), computed for the rows of `rows` into
-// out[0 .. rows.size()). Throws std::invalid_argument for a key type that cannot be hashed.
-void hash_range(std::span<const arrow::Column* const> keys, Range rows, std::uint64_t* out);
+// Hashes rows of key columns, block by block. Dictionaries are hashed once, on construction. The
+// columns must outlive it; it may be used by several threads at once.
+class RowHasher {
+ public:
+  // Throws std::invalid_argument for a key type that cannot be hashed (nested types).
+  explicit RowHasher(std::span<const arrow::Column* const> keys);
+
+  // Hashes of rows [rows.begin, rows.end) into out[0 .. rows.size()).
+  void operator()(Range rows, std::uint64_t* out) const;
+
+ private:
+  struct Key {
+    const arrow::Column* column;
+    OwnedArray<std::uint64_t> dictionary_words;  // one per entry, for dictionary columns
+  };
+  std::vector<Key> keys_;
+};
 
 // The hashes of all rows.
 [[nodiscard]] OwnedArray<std::uint64_t> hash_rows(std::span<const arrow::Column* const> keys,

@@ -48,11 +48,13 @@ class Rows {
 // All columns of a table.
 [[nodiscard]] arrow::Table gather(const arrow::Table& table, const Rows& rows, int threads);
 
-// The same rows in one chunk (one array) per column; a column that is in one already is returned
-// as it is. Kernels call this for key columns, to index them freely.
+// The same rows in one chunk; a column that is in one already (or in none) is returned as it is.
+// Kernels call this for key columns, to index them freely. Strings that outgrow 32-bit offsets
+// come out under 64-bit offsets; any other type then throws std::invalid_argument.
 [[nodiscard]] arrow::Column combine_chunks(const arrow::Column& column, int threads);
 
-// A dictionary column as the values it stands for; any other column as it is.
+// A dictionary column as the values it stands for (null where the entry is null); any other column
+// as it is. May be in several chunks where the strings outgrow 32-bit offsets.
 [[nodiscard]] arrow::Column decode_dictionary(const arrow::Column& column, int threads);
 
 }  // namespace elevon::kernel
