@@ -142,7 +142,7 @@ ensure_native() {
   fi
   say "compiling $module"
   quiet "$BUILD_LIMIT_S" "$python" setup.py build_ext --inplace --force \
-    --build-temp "build/native$strict" || die "$module does not compile"
+    --build-temp "build/$(basename "$module" .so)$strict" || die "$module does not compile"
   printf '%s\n' "$key$strict" >"$stamp"
 }
 
