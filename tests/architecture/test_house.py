@@ -56,6 +56,31 @@ def test_functions_are_short() -> None:
     assert median(lengths.values()) <= 9
 
 
+def imports_from_root(path: Path) -> list[str]:
+    """What a module imports from ``elevon`` itself; "" for the package as a whole."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += ["" for alias in node.names if alias.name == "elevon"]
+        if isinstance(node, ast.ImportFrom) and node.module == "elevon":
+            found += [alias.name for alias in node.names]
+    return found
+
+
+def test_public_names_are_for_users() -> None:
+    """The package's own modules would reach any floor through them, unseen by .importlinter."""
+    inside = [path for path in MODULES if not {"cli", "testing"} & set(path.parts)]
+    used = {name(path): set(imports_from_root(path)) - {"_native"} for path in inside}
+
+    assert {at: names for at, names in used.items() if names} == {}
+
+
+def test_kernels_are_called_by_frames_only() -> None:
+    callers = [path for path in MODULES if "_native" in imports_from_root(path)]
+
+    assert {name(path) for path in callers if "frames" not in path.parts} == set()
+
+
 def sleeps(node: ast.AST) -> bool:
     """Whether the node calls ``time.sleep`` or a ``sleep`` imported from somewhere."""
     if not isinstance(node, ast.Call):
