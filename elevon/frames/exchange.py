@@ -44,6 +44,11 @@ def take_rows(table: pa.Table, positions: NDArray[np.int64]) -> pa.Table:
     return pa.table(_native.take(table, pa.table({"position": positions})))
 
 
+def compact(table: pa.Table) -> pa.Table:
+    """The same rows in memory of their own, free of the larger table they were cut from."""
+    return unpack(table.schema, [_whole(table)])
+
+
 def shuffle(comm: Communicator, table: pa.Table, on: Sequence[int], threads: int = 1) -> pa.Table:
     """Bring the rows of equal keys together on one rank.
 

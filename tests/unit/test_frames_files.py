@@ -1,0 +1,324 @@
+"""Shares of files: every row once and in order, whatever the format; parts written whole."""
+
+import gzip
+import os
+import threading
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elevon.errors import DescriptionError, SchemaError, UsageError
+from elevon.frames.files import read_parquet_partition, read_partition, write_parquet_partition
+from elevon.frames.paths import expand
+from elevon.frames.shares import share
+
+SIZES = [1, 2, 3, 4, 7]
+
+
+def table_of(rows, start=0):
+    numbers = range(start, start + rows)
+    return pa.table(
+        {
+            "id": pa.array(numbers, pa.int64()),
+            "name": pa.array([None if i % 5 == 0 else f"row {i}" for i in numbers], pa.string()),
+            "x": pa.array([i / 4 for i in numbers], pa.float64()),
+        }
+    )
+
+
+def read_all(paths, format, size, columns=None):
+    """All ranks' shares, one after the other."""
+    return [read_partition(paths, format, columns, rank, size) for rank in range(size)]
+
+
+# ------------------------------------------------------------------ shares
+
+
+@given(rows=st.lists(st.integers(0, 50), max_size=12), size=st.integers(1, 9))
+def test_shares_are_all_rows_once_and_in_order(rows, size):
+    pieces = [piece for rank in range(size) for piece in share(rows, rank, size)]
+    seen = [(piece.unit, row) for piece in pieces for row in range(piece.start, piece.stop)]
+    assert seen == [(unit, row) for unit, count in enumerate(rows) for row in range(count)]
+    assert all(piece.start < piece.stop for piece in pieces)
+
+
+@given(rows=st.lists(st.integers(0, 50), max_size=12), size=st.integers(1, 9))
+def test_no_share_is_more_than_half_a_share_off(rows, size):
+    even = sum(rows) / size
+    for rank in range(size):
+        own = sum(piece.stop - piece.start for piece in share(rows, rank, size))
+        assert abs(own - even) <= even / 2 + 1
+
+
+def test_units_that_fit_the_shares_are_not_cut():
+    assert [len(share([100, 98, 103, 99], rank, 4)) for rank in range(4)] == [1, 1, 1, 1]
+
+
+# ------------------------------------------------------------------ parquet
+
+
+@pytest.fixture
+def parquet_files(tmp_path):
+    """Three files, of which the second has no rows and the first five row groups."""
+    pq.write_table(table_of(1000), tmp_path / "a.parquet", row_group_size=230)
+    pq.write_table(table_of(0), tmp_path / "b.parquet")
+    pq.write_table(table_of(500, 1000), tmp_path / "c.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_parquet_shares_are_the_files_in_order(parquet_files, size):
+    parts = [read_parquet_partition(parquet_files, rank, size) for rank in range(size)]
+    assert pa.concat_tables(parts).equals(table_of(1500))
+    assert min(part.num_rows for part in parts) >= 1500 // size // 2
+
+
+def test_columns_come_in_the_order_asked_for(parquet_files):
+    parts = read_all(parquet_files, "parquet", 3, columns=["x", "id"])
+    assert pa.concat_tables(parts).equals(table_of(1500).select(["x", "id"]))
+
+
+def test_more_ranks_than_rows_leaves_empty_tables_with_the_schema(tmp_path):
+    pq.write_table(table_of(2), tmp_path / "two.parquet")
+    parts = read_all(tmp_path, "parquet", 5)
+    assert [part.num_rows for part in parts].count(0) == 3
+    assert all(part.schema == table_of(0).schema for part in parts)
+    assert pa.concat_tables(parts).equals(table_of(2))
+
+
+def test_a_cut_row_group_does_not_keep_the_whole_group_in_memory(tmp_path):
+    pq.write_table(table_of(100_000), tmp_path / "one.parquet")
+    part = read_parquet_partition(tmp_path / "one.parquet", 2, 4)
+    assert part.num_rows == 25_000
+    assert part.get_total_buffer_size() < part.nbytes * 1.1
+
+
+def test_what_pandas_notes_about_its_index_is_left_out(tmp_path):
+    table_of(10).to_pandas().to_parquet(tmp_path / "pandas.parquet")
+    assert read_parquet_partition(tmp_path / "pandas.parquet", 0, 2).schema.metadata is None
+
+
+def test_dictionaries_that_differ_from_group_to_group_stay_right(tmp_path):
+    words = [f"w{i // 7}" for i in range(700)]
+    table = pa.table({"w": pa.array(words).dictionary_encode()})
+    pq.write_table(table, tmp_path / "d.parquet", row_group_size=100)
+    parts = read_all(tmp_path, "parquet", 3)
+    assert [word for part in parts for word in part["w"].to_pylist()] == words
+
+
+# ------------------------------------------------------------------ csv
+
+
+CSV_FILES = {
+    "a.csv": "id,name\n1,one\n2,two\n3,\n",
+    "b.csv": "id,name",
+    "c.csv": "id,name\r\n4,four\r\n5,five",
+}
+
+
+@pytest.mark.parametrize("size", [*SIZES, 40])
+def test_csv_shares_are_the_lines_in_order(tmp_path, size):
+    for name, text in CSV_FILES.items():
+        (tmp_path / name).write_bytes(text.encode())
+    whole = pa.concat_tables(read_all(tmp_path, "csv", size))
+    assert whole["id"].to_pylist() == [1, 2, 3, 4, 5]
+    assert whole["name"].to_pylist() == ["one", "two", "", "four", "five"]
+    assert whole.schema == pa.schema([("id", pa.int64()), ("name", pa.string())])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_csv_lines_longer_than_a_block_are_found(tmp_path, size):
+    table = pa.table({"n": [1, 2, 3], "text": ["x" * 200_000, "y", "z" * 70_000]})
+    pacsv.write_csv(table, tmp_path / "long.csv")
+    assert pa.concat_tables(read_all(tmp_path, "csv", size)).equals(table)
+
+
+def test_a_compressed_csv_is_read_by_one_rank(tmp_path):
+    with gzip.open(tmp_path / "a.csv.gz", "wb") as file:
+        file.write(CSV_FILES["a.csv"].encode())
+    parts = read_all(tmp_path, "csv", 3)
+    assert [part.num_rows for part in parts] == [3, 0, 0]
+
+
+def test_csv_columns_in_the_order_asked_for(tmp_path):
+    pacsv.write_csv(table_of(20), tmp_path / "t.csv")
+    parts = read_all(tmp_path / "t.csv", "csv", 3, columns=["x", "id"])
+    assert pa.concat_tables(parts).equals(table_of(20).select(["x", "id"]))
+
+
+def test_a_csv_column_without_values_is_text_on_every_rank(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,\n2,\n")
+    assert [part.schema.field("b").type for part in read_all(tmp_path, "csv", 3)] == [
+        pa.string()
+    ] * 3
+
+
+def test_a_value_that_does_not_fit_the_inferred_type_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("n\n1\n2\n")
+    (tmp_path / "b.csv").write_text("n\n3\nfour\n")
+    with pytest.raises(SchemaError, match=r"b\.csv.*four"):
+        read_all(tmp_path, "csv", 1)
+
+
+def test_csv_files_with_different_headers_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("n\n1\n2\n")
+    (tmp_path / "b.csv").write_text("m\n3\n4\n")
+    with pytest.raises(SchemaError, match=r"b\.csv has the columns \['m'\]"):
+        read_all(tmp_path, "csv", 1)
+
+
+# ------------------------------------------------------------------ arrow
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_arrow_files_and_streams(tmp_path, size, compression):
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_file(tmp_path / "a.arrow", table_of(0).schema, options=options) as writer:
+        writer.write_table(table_of(100), max_chunksize=30)
+    with pa.ipc.new_stream(tmp_path / "b.arrows", table_of(0).schema, options=options) as writer:
+        writer.write_table(table_of(50, 100))
+    parts = read_all(tmp_path, "arrow", size)
+    assert pa.concat_tables(parts).equals(table_of(150))
+
+
+def test_a_partition_outlives_the_arrow_file_it_came_from(tmp_path):
+    path = tmp_path / "a.arrow"
+    with pa.ipc.new_file(path, table_of(0).schema) as writer:
+        writer.write_table(table_of(100_000))
+    part = read_partition(path, "arrow", None, 0, 2)
+    os.truncate(path, 0)
+    assert part.equals(table_of(50_000))
+
+
+# ------------------------------------------------------------------ which files
+
+
+def test_patterns_directories_and_lists_are_expanded_in_order(tmp_path):
+    for name in ["b.parquet", "a.parquet", "deep/er/c.parquet", ".hidden.parquet", "_SUCCESS"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def names(*paths):
+        return [os.path.relpath(source.path, tmp_path) for source in expand(paths, "parquet")]
+
+    assert names(tmp_path) == ["a.parquet", "b.parquet", "deep/er/c.parquet"]
+    assert names(tmp_path / "*.parquet") == ["a.parquet", "b.parquet"]
+    assert names(tmp_path / "**" / "*.parquet") == ["a.parquet", "b.parquet", "deep/er/c.parquet"]
+    assert names(tmp_path / "deep" / "*" / "?.parquet") == ["deep/er/c.parquet"]
+    assert names(tmp_path / "b.parquet", tmp_path / "a.parquet") == ["b.parquet", "a.parquet"]
+    assert names(f"file://{tmp_path}/a.parquet") == ["a.parquet"]
+
+
+def test_a_relative_path_is_relative_to_where_the_rank_runs(tmp_path, monkeypatch):
+    pq.write_table(table_of(3), tmp_path / "here.parquet")
+    monkeypatch.chdir(tmp_path)
+    assert read_parquet_partition("here.parquet").equals(table_of(3))
+
+
+@pytest.mark.parametrize("path", ["nowhere.parquet", "nowhere/*.parquet", ".", "no://where"])
+def test_what_is_not_there_is_named(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DescriptionError, match=path.replace("*", r"\*")):
+        read_parquet_partition(path)
+
+
+def test_columns_in_directory_names_are_not_lost_in_silence(tmp_path):
+    (tmp_path / "year=2013").mkdir()
+    pq.write_table(table_of(3), tmp_path / "year=2013" / "a.parquet")
+    with pytest.raises(DescriptionError, match="year=2013"):
+        read_parquet_partition(tmp_path)
+    assert read_parquet_partition(tmp_path / "*" / "a.parquet").num_rows == 3
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+def test_a_file_of_another_format_is_named(tmp_path, format):
+    (tmp_path / "notes.txt").write_text("these are not columns")
+    with pytest.raises(UsageError, match=rf"notes\.txt cannot be read as {format}"):
+        read_partition(tmp_path / "notes.txt", format)
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(DescriptionError, match="'orc' is none of parquet, csv, arrow"):
+        read_partition(tmp_path, "orc")
+
+
+def test_a_missing_column_is_named_on_every_rank(parquet_files):
+    for rank in range(3):
+        with pytest.raises(SchemaError, match=r"no column 'nam'.*did you mean 'name'"):
+            read_parquet_partition(parquet_files, rank, 3, columns=["nam"])
+
+
+def test_files_whose_schemas_differ_are_refused(parquet_files):
+    pq.write_table(pa.table({"id": [1.5]}), parquet_files / "d.parquet")
+    with pytest.raises(SchemaError, match=r"the files differ.*d\.parquet has id: double"):
+        read_parquet_partition(parquet_files)
+
+
+# ------------------------------------------------------------------ writing
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("compression", ["zstd", "none", "snappy"])
+def test_what_is_written_is_read_back(tmp_path, size, compression):
+    parts = [table_of(rank * 10, rank * 100) for rank in range(size)]
+    paths = [
+        write_parquet_partition(part, tmp_path / "out", rank, size, compression)
+        for rank, part in enumerate(parts)
+    ]
+    assert [os.path.basename(path) for path in paths] == [
+        f"part-{rank:05d}.parquet" for rank in range(size)
+    ]
+    assert pa.concat_tables(read_all(tmp_path / "out", "parquet", 2)).equals(
+        pa.concat_tables(parts)
+    )
+
+
+def test_a_failed_write_leaves_neither_a_part_nor_an_unfinished_file(tmp_path):
+    table = pa.table({"u": pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])})
+    with pytest.raises(SchemaError, match=r"part-00000\.parquet"):
+        write_parquet_partition(table, tmp_path / "out", 0, 1)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_part_is_replaced_whole_while_others_read_it(tmp_path):
+    """A reader at any moment finds one of the two contents, never a piece of one."""
+    write_parquet_partition(table_of(2000), tmp_path, 0, 1)
+    stop, seen = threading.Event(), set()
+
+    def read():
+        while not stop.is_set():
+            seen.add(read_parquet_partition(tmp_path, 0, 1).num_rows)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for i in range(50):
+            write_parquet_partition(table_of(2000 + i % 2), tmp_path, 0, 1)
+    finally:
+        stop.set()
+        reader.join(30)
+    assert seen <= {2000, 2001}
+    assert seen
+
+
+def test_parts_of_a_wider_write_are_not_mixed_in(tmp_path):
+    for rank in range(3):
+        write_parquet_partition(table_of(1), tmp_path, rank, 3)
+    with pytest.raises(DescriptionError, match=r"part-00002\.parquet of a write by more ranks"):
+        write_parquet_partition(table_of(1), tmp_path, 0, 2)
+
+
+def test_a_file_in_the_place_of_the_directory_is_named(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(DescriptionError, match="is a file; name a directory"):
+        write_parquet_partition(table_of(1), tmp_path / "out", 0, 1)
+
+
+def test_an_unknown_codec_is_refused(tmp_path):
+    with pytest.raises(DescriptionError, match="'rar' is none of zstd"):
+        write_parquet_partition(table_of(1), tmp_path, 0, 1, "rar")
