@@ -14,7 +14,6 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
 from elevon.errors import WireError
 from elevon.wire.keys import KeyPair
@@ -39,6 +38,9 @@ class Authority:
     """Answers the sockets of one zmq context: may this key come in? Runs a thread of its own."""
 
     def __init__(self, context: zmq.Context[Any]) -> None:
+        # Only agents need it, and it brings all of asyncio along: a client starts sooner without.
+        from zmq.auth.thread import ThreadAuthenticator
+
         self._thread = ThreadAuthenticator(context)
         self._thread.start()
 
