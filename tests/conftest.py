@@ -5,6 +5,8 @@
 - With ELEVON_REQUIRE_ALL=1, as in continuous integration, a skip is a failure: a tool that is not
   there must not look like a test that passed. A test that has no meaning where it runs says so
   with a reason that starts with "does not apply", and may skip.
+- Hypothesis has no deadline, because two cores are shared with ranks; where a skip is a failure,
+  it draws the same examples each time, so that a red run tells of the change and not of luck.
 """
 
 from __future__ import annotations
@@ -17,6 +19,17 @@ import pytest
 
 # The second form is pytest-mpi's word for a test whose min_size the group does not have.
 MAY_SKIP = re.compile(r"does not apply|Test requires \d+ MPI processes")
+
+REQUIRE_ALL = os.environ.get("ELEVON_REQUIRE_ALL") == "1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set Hypothesis up, where it is installed; --hypothesis-profile still overrides this."""
+    if config.pluginmanager.hasplugin("hypothesispytest"):
+        from hypothesis import settings
+
+        settings.register_profile("elevon", deadline=None, derandomize=REQUIRE_ALL, print_blob=True)
+        settings.load_profile("elevon")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -46,7 +59,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Turn a skip into a failure where nothing may be missing."""
-    if os.environ.get("ELEVON_REQUIRE_ALL") != "1" or not report.skipped:
+    if not REQUIRE_ALL or not report.skipped:
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     if hasattr(report, "wasxfail") or MAY_SKIP.search(reason):
