@@ -62,7 +62,7 @@ def wants_communicator(function: Callable[..., Any]) -> bool:
         return False
     annotation = parameters[0].annotation
     name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    return parameters[0].name == "comm" or name.rpartition(".")[2] == "Communicator"
+    return parameters[0].name == "comm" or name.strip("'\"").rpartition(".")[2] == "Communicator"
 
 
 def _prepare_call(operation: Call, function: Callable[..., Any] | None) -> Job:

@@ -1,0 +1,285 @@
+"""One rank's way through a task: every end is an outcome, and every end closes the group."""
+
+from __future__ import annotations
+
+import time
+
+import cloudpickle
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from elevon.agent.executor import Executor
+from elevon.agent.operators import wants_communicator
+from elevon.agent.store import PartitionStore
+from elevon.comm import Communicator
+from elevon.errors import GroupAborted
+from elevon.frames import ipc
+from elevon.model.ids import RankId, TaskId
+from elevon.model.operations import Call, InputRef, Sort
+from elevon.model.outcomes import FailureKind
+from elevon.wire.messages import Interrupt, RunTask, Slice
+
+
+class LonelyGroup:
+    """A group of one that remembers what was done to it."""
+
+    rank = 0
+    size = 1
+    timeout_s = None
+
+    def __init__(self):
+        self.closed = self.aborted = self.interrupted = None
+
+    def barrier(self):
+        if self.interrupted:
+            raise GroupAborted(self.interrupted)
+
+    def allreduce(self, array, op="sum"):
+        self.barrier()
+        return np.asarray(array)
+
+    def abort(self, reason):
+        self.aborted = reason
+
+    def close(self):
+        self.closed = True
+
+    def interrupt(self, reason, rank=None):
+        self.interrupted = reason
+
+
+class LonelyWorld:
+    """Opens lonely groups."""
+
+    def __init__(self):
+        self.groups = []
+        self.evicted = []
+        self.on_open = lambda: None
+
+    def open_group(self, slots, context, timeout_s):
+        self.on_open()
+        self.groups.append(LonelyGroup())
+        return self.groups[-1]
+
+    def evict(self, contexts):
+        self.evicted += contexts
+
+
+@pytest.fixture
+def world():
+    return LonelyWorld()
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = PartitionStore(tmp_path / "s.sock")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def executor(world, store):
+    return Executor(world, store, "host")
+
+
+def message(operation, *, inputs=(), values=(), schemas=(), function=None, evict=(), context=1):
+    return RunTask(
+        task=TaskId("task.1"),
+        name="name",
+        attempt=1,
+        operation=operation,
+        members=(RankId(0),),
+        position=0,
+        context=context,
+        evict=evict,
+        inputs=inputs,
+        values=values or (b"",) * len(inputs),
+        schemas=schemas or (b"",) * len(inputs),
+        function=cloudpickle.dumps(function) if function else b"",
+        threads=1,
+        timeout_s=None,
+    )
+
+
+def call(function, *args, returns="rank0", inputs=0, **kwargs):
+    arguments = cloudpickle.dumps((args, kwargs))
+    return message(
+        Call("digest", arguments, inputs, returns),
+        function=function,
+        inputs=((),) * inputs,
+    )
+
+
+def run(executor, work):
+    return executor.run(work, time.monotonic())
+
+
+def test_a_function_runs_and_its_group_is_closed(executor, world):
+    outcome = run(executor, call(lambda comm, x: x * comm.size, 21))
+    assert outcome.failure is None
+    assert cloudpickle.loads(outcome.value) == 21
+    assert world.groups[0].closed
+
+
+def test_a_function_is_sent_once(executor):
+    assert run(executor, call(lambda: 5)).failure is None
+    again = run(executor, call(None))
+    assert cloudpickle.loads(again.value) == 5
+
+
+def test_stamps_ascend_and_tell_collectives_from_work(executor):
+    def work(comm):
+        comm.allreduce(1)
+
+    stamps = run(executor, call(work)).stamps
+    moments = [
+        stamps.received,
+        stamps.decoded,
+        stamps.opened,
+        stamps.fetched,
+        stamps.computed,
+        stamps.finished,
+    ]
+    assert moments == sorted(moments)
+    assert 0 < stamps.in_collectives_s <= stamps.computed - stamps.fetched
+
+
+def test_an_exception_is_a_failure_and_aborts_the_group(executor, world):
+    outcome = run(executor, call(lambda comm: {}["missing"]))
+    assert outcome.failure.kind is FailureKind.ERROR
+    assert isinstance(cloudpickle.loads(outcome.failure.exception), KeyError)
+    assert "KeyError" in outcome.failure.traceback
+    assert "task.1" in outcome.failure.message
+    assert world.groups[0].aborted
+    assert world.groups[0].closed
+
+
+@pytest.mark.parametrize("error", [SystemExit(2), KeyboardInterrupt()])
+def test_even_what_is_no_exception_is_a_failure(executor, error):
+    def leave():
+        raise error
+
+    outcome = run(executor, call(leave))
+    assert outcome.failure.kind is FailureKind.ERROR
+    assert type(error).__name__ in outcome.failure.message
+
+
+def test_an_exception_that_cannot_be_pickled_travels_as_text(executor):
+    class Stubborn(Exception):
+        def __reduce__(self):
+            raise TypeError("never")
+
+    def fail():
+        raise Stubborn("deep")
+
+    outcome = run(executor, call(fail))
+    assert outcome.failure.exception == b""
+    assert "deep" in outcome.failure.traceback
+
+
+def test_a_peers_failure_is_not_the_first_cause(executor):
+    def fail(comm):
+        raise GroupAborted("rank 3 failed", rank=3)
+
+    assert run(executor, call(fail)).failure.kind is FailureKind.ABORTED
+
+
+def test_an_interrupt_reaches_the_group_of_its_attempt_only(executor, world):
+    def work(comm):
+        executor.interrupt(Interrupt(TaskId("task.0"), 1, "another", -1))
+        comm.barrier()
+        executor.interrupt(Interrupt(TaskId("task.1"), 2, "another attempt", -1))
+        comm.barrier()
+        executor.interrupt(Interrupt(TaskId("task.1"), 1, "this one", 2))
+        comm.barrier()
+
+    executor._functions["digest"] = work
+    outcome = run(executor, call(None))
+    assert outcome.failure.kind is FailureKind.ABORTED
+    assert "this one" in outcome.failure.message
+
+
+def test_an_interrupt_before_the_group_is_open_is_not_lost(executor, world):
+    world.on_open = lambda: executor.interrupt(Interrupt(TaskId("task.1"), 1, "too late", -1))
+    outcome = run(executor, call(lambda: 1))
+    assert outcome.failure.kind is FailureKind.ABORTED
+    assert "too late" in outcome.failure.message
+    world.on_open = lambda: None
+    assert run(executor, call(lambda: 1)).failure is None
+
+
+def test_old_groups_are_evicted_first(executor, world):
+    run(executor, message(Call("d", cloudpickle.dumps(((), {}))), function=int, evict=(4, 5)))
+    assert world.evicted == [4, 5]
+
+
+def test_inputs_come_from_the_store_in_order_and_values_as_they_are(executor, store):
+    table = pa.table({"x": range(10)})
+    store.put(TaskId("task.0"), table)
+    slices = tuple(Slice(TaskId("task.0"), store.address, at, 2) for at in (4, 0))
+    work = message(
+        Call("d", cloudpickle.dumps(((InputRef(0), InputRef(1)), {})), 2),
+        function=lambda t, v: (t["x"].to_pylist(), v),
+        inputs=(slices, ()),
+        values=(b"", cloudpickle.dumps("value")),
+        schemas=(ipc.schema_to_bytes(table.schema), b""),
+    )
+    assert cloudpickle.loads(run(executor, work).value) == ([4, 5, 0, 1], "value")
+
+
+def test_an_input_of_no_slices_is_an_empty_table_of_its_schema(executor):
+    schema = pa.schema([("x", pa.string())])
+    work = message(
+        Call("d", cloudpickle.dumps(((InputRef(0),), {})), 1),
+        function=lambda t: (t.num_rows, str(t.schema.field("x").type)),
+        inputs=((),),
+        schemas=(ipc.schema_to_bytes(schema),),
+    )
+    assert cloudpickle.loads(run(executor, work).value) == (0, "string")
+
+
+def test_a_lost_input_is_named_so(executor, store):
+    gone = Slice(TaskId("task.0"), "unix:/nowhere", 0, 1)
+    work = message(Sort(("x",), (True,)), inputs=((gone,),))
+    assert run(executor, work).failure.kind is FailureKind.DATA_LOST
+    here = Slice(TaskId("task.0"), store.address, 0, 1)
+    work = message(Sort(("x",), (True,)), inputs=((here,),))
+    assert run(executor, work).failure.kind is FailureKind.DATA_LOST
+
+
+def test_a_returned_dataset_stays_here(executor, store):
+    outcome = run(executor, call(lambda: pa.table({"x": [1, 2]}), returns="dataset"))
+    assert outcome.rows == 2
+    assert ipc.schema_from_bytes(outcome.schema).names == ["x"]
+    piece = Slice(TaskId("task.1"), store.address, 0, 2)
+    assert store.collect([piece], b"")["x"].to_pylist() == [1, 2]
+
+
+def test_what_is_no_table_is_no_dataset(executor):
+    outcome = run(executor, call(lambda: 7, returns="dataset"))
+    assert "must return an Arrow table" in outcome.failure.message
+
+
+@pytest.mark.parametrize(
+    ("function", "wants"),
+    [
+        (lambda comm: 0, True),
+        (lambda comm, x: 0, True),
+        (lambda x, comm: 0, False),
+        (lambda: 0, False),
+        (print, False),
+        (int, False),
+    ],
+)
+def test_who_wants_a_communicator(function, wants):
+    assert wants_communicator(function) is wants
+
+
+def test_an_annotation_asks_for_a_communicator():
+    def annotated(group: Communicator): ...
+
+    def as_text(group: "elevon.Communicator"): ...  # noqa: F821, UP037
+
+    assert wants_communicator(annotated)
+    assert wants_communicator(as_text)
