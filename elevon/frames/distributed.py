@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from elevon import _native
 from elevon.comm.protocol import Communicator
 from elevon.frames.agreement import agree, spell
-from elevon.frames.exchange import exchange, replicate, shuffle, take_rows, unpack
+from elevon.frames.exchange import exchange_slices, replicate, shuffle, take_rows
 from elevon.frames.ordering import Order, plan_sort
 from elevon.frames.planning import (
     LEFT_ONLY,
@@ -138,9 +137,7 @@ def sort(
     work, facts = agree(comm, prepare)
     run = work.order.sort(table, threads)
     bounds = cut_run(comm, work.order, run, facts[:, 0])
-    received = exchange(comm, _native.pack_slices(run, bounds))
-    runs = [unpack(table.schema, [message]) for message in received]
-    return work.order.merge(runs, threads)
+    return work.order.merge(exchange_slices(comm, run, bounds), threads)
 
 
 def choose_route(how: str, sizes: NDArray[np.int64]) -> Route:

@@ -19,21 +19,6 @@ from elevon.comm.protocol import Array, Communicator
 from elevon.frames.agreement import agree, spell
 
 
-def exchange(comm: Communicator, parts: Sequence[_native.Packed]) -> list[Array]:
-    """Send part i to rank i.
-
-    Collective.
-
-    Args:
-        comm: the group.
-        parts: one message per rank.
-
-    Returns:
-        The messages that arrived, by rank of their sender.
-    """
-    return comm.alltoallv([_bytes_of(part) for part in parts])
-
-
 def unpack(schema: pa.Schema, messages: Sequence[Array]) -> pa.Table:
     """The rows of all messages in order, laid over the messages' memory."""
     return pa.table(_native.unpack(schema, [message.data for message in messages]))
@@ -64,7 +49,30 @@ def shuffle(comm: Communicator, table: pa.Table, on: Sequence[int], threads: int
         The rows that belong here, those of lower ranks first.
     """
     parts = _native.partition(table, on, comm.size, threads)
-    return unpack(table.schema, exchange(comm, parts))
+    return unpack(table.schema, comm.alltoallv([_bytes_of(part) for part in parts]))
+
+
+def exchange_slices(comm: Communicator, table: pa.Table, bounds: Sequence[int]) -> list[pa.Table]:
+    """Send rows bounds[i] up to bounds[i+1] to rank i.
+
+    Collective. The rank's own rows are not copied: they stay a slice of ``table``.
+
+    Args:
+        comm: the group.
+        table: this rank's rows.
+        bounds: one bound more than there are ranks, ascending from 0 to the number of rows.
+
+    Returns:
+        The rows that arrived, one table for each sender.
+    """
+    start, stop = bounds[comm.rank], bounds[comm.rank + 1]
+    before = _native.pack_slices(table.slice(0, start), bounds[: comm.rank + 1])
+    after = _native.pack_slices(table.slice(stop), [at - stop for at in bounds[comm.rank + 1 :]])
+    parts = [*map(_bytes_of, before), np.empty(0, dtype=np.uint8), *map(_bytes_of, after)]
+    return [
+        table.slice(start, stop - start) if rank == comm.rank else unpack(table.schema, [message])
+        for rank, message in enumerate(comm.alltoallv(parts))
+    ]
 
 
 def replicate(comm: Communicator, table: pa.Table) -> pa.Table:
@@ -110,7 +118,10 @@ def repartition(comm: Communicator, table: pa.Table) -> pa.Table:
     """
     _, facts = agree(comm, lambda: _Rows(table, f"repartition of {spell(table.schema)}"))
     bounds = even_bounds(facts[:, 0].tolist(), comm.rank)
-    return unpack(table.schema, exchange(comm, _native.pack_slices(table, bounds)))
+    parts = exchange_slices(comm, table, bounds)
+    # The result may be kept for long; it must not keep the rows that went away.
+    parts[comm.rank] = compact(parts[comm.rank])
+    return pa.concat_tables(parts)
 
 
 def even_bounds(rows: Sequence[int], rank: int) -> list[int]:
