@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -28,20 +29,20 @@ from elevon.wire.messages import Interrupt, RunTask, Slice
 
 # A value travels through the agent, which is no road for bulk data.
 LARGEST_VALUE_BYTES = 64 * 1024 * 1024
-
-
-class Group(Communicator, Protocol):
-    """A communicator that another thread can end."""
-
-    def interrupt(self, reason: str, rank: int | None = None) -> None:
-        """Make the pending and all later collectives of this member raise. Thread-safe."""
+# One rank runs one attempt at a time; the rest are words about attempts that have ended.
+MOST_EARLY_INTERRUPTS = 64
 
 
 class World(Protocol):
     """What opens private communicators for the rank."""
 
-    def open_group(self, slots: Sequence[RankId], context: int, timeout_s: float | None) -> Group:
-        """The communicator of these ranks; blocks until all of them have come."""
+    def open_group(
+        self, slots: Sequence[RankId], context: int, timeout_s: float | None
+    ) -> Communicator:
+        """The communicator of these ranks; returns when all of them have come."""
+
+    def interrupt(self, context: int, reason: str, rank: int | None = None) -> None:
+        """End a group of this process, also while it is being opened. Thread-safe."""
 
     def evict(self, contexts: Iterable[int]) -> None:
         """Free cached communicators."""
@@ -80,28 +81,29 @@ class Executor:
         self._host = host
         self._functions: dict[str, Callable[..., Any]] = {}
         self._lock = threading.Lock()
-        self._attempt: tuple[TaskId, int] | None = None
-        self._group: Group | None = None
-        self._interrupts: dict[tuple[TaskId, int], Interrupt] = {}
+        self._current: RunTask | None = None
+        self._early: OrderedDict[tuple[TaskId, int], Interrupt] = OrderedDict()
 
     def interrupt(self, message: Interrupt) -> None:
-        """Called by the control thread: the named attempt is to end, now or when it opens."""
+        """Called by the control thread: the named attempt is to end, open or just opening."""
         attempt = (message.task, message.attempt)
         with self._lock:
-            if attempt != self._attempt:
-                return  # it has ended here, or never reached this rank
-            self._interrupts[attempt] = message
-            group = self._group
-        if group is not None:
-            group.interrupt(message.reason, _position(message))
+            current = self._current
+            if current is not None and (current.task, current.attempt) == attempt:
+                self.world.interrupt(current.context, message.reason, _blamed(message))
+                return
+            # Either it has ended here already, or this word has overtaken its RunTask, which comes
+            # by the other channel.
+            self._early[attempt] = message
+            while len(self._early) > MOST_EARLY_INTERRUPTS:
+                self._early.popitem(last=False)
 
     def run(self, message: RunTask, received: float) -> PartOutcome:
         """Carry one part out."""
         watch = _Stopwatch(received)
-        with self._lock:
-            self._attempt = (message.task, message.attempt)
         timed: TimedCommunicator | None = None
         try:
+            self._enter(message)
             job = self._decode(message)
             watch.stamp("decoded")
             timed = TimedCommunicator(self._open(message))
@@ -118,6 +120,13 @@ class Executor:
         stamps = watch.stamps(timed.seconds if timed else 0.0)
         return msgspec.structs.replace(outcome, stamps=stamps)
 
+    def _enter(self, message: RunTask) -> None:
+        with self._lock:
+            self._current = message
+            early = self._early.pop((message.task, message.attempt), None)
+        if early is not None:
+            raise GroupAborted(early.reason, rank=_blamed(early))
+
     def _decode(self, message: RunTask) -> Job:
         function = None
         if isinstance(message.operation, Call):
@@ -127,21 +136,14 @@ class Executor:
             function = self._functions.get(digest)
         return prepare(message.operation, function, message.threads)
 
-    def _open(self, message: RunTask) -> Group:
+    def _open(self, message: RunTask) -> Communicator:
         if message.evict:
             self.world.evict(message.evict)
-        group = self.world.open_group(message.members, message.context, message.timeout_s)
-        with self._lock:
-            self._group = group
-            pending = self._interrupts.get((message.task, message.attempt))
-        if pending is not None:
-            raise GroupAborted(pending.reason, rank=_position(pending))
-        return group
+        return self.world.open_group(message.members, message.context, message.timeout_s)
 
     def _leave(self, timed: TimedCommunicator | None) -> None:
         with self._lock:
-            self._attempt = self._group = None
-            self._interrupts.clear()
+            self._current = None
         if timed is not None:
             timed.close()
 
@@ -208,7 +210,7 @@ class Executor:
         )
 
 
-def _position(message: Interrupt) -> int | None:
+def _blamed(message: Interrupt) -> int | None:
     return message.position if message.position >= 0 else None
 
 

@@ -45,9 +45,6 @@ class LonelyGroup:
     def close(self):
         self.closed = True
 
-    def interrupt(self, reason, rank=None):
-        self.interrupted = reason
-
 
 class LonelyWorld:
     """Opens lonely groups."""
@@ -55,12 +52,20 @@ class LonelyWorld:
     def __init__(self):
         self.groups = []
         self.evicted = []
+        self.interrupts = {}
         self.on_open = lambda: None
 
     def open_group(self, slots, context, timeout_s):
         self.on_open()
+        if context in self.interrupts:
+            raise GroupAborted(self.interrupts[context])
         self.groups.append(LonelyGroup())
         return self.groups[-1]
+
+    def interrupt(self, context, reason, rank=None):
+        self.interrupts[context] = reason
+        for group in self.groups:
+            group.interrupted = reason
 
     def evict(self, contexts):
         self.evicted += contexts
@@ -206,7 +211,18 @@ def test_an_interrupt_before_the_group_is_open_is_not_lost(executor, world):
     assert outcome.failure.kind is FailureKind.ABORTED
     assert "too late" in outcome.failure.message
     world.on_open = lambda: None
-    assert run(executor, call(lambda: 1)).failure is None
+    late = Interrupt(TaskId("task.1"), 1, "it has ended", -1)
+    world.interrupts.clear()
+    executor.interrupt(late)
+    assert world.interrupts == {}
+
+
+def test_an_interrupt_that_overtakes_its_task_is_not_lost(executor, world):
+    executor.interrupt(Interrupt(TaskId("task.1"), 1, "already over", 3))
+    outcome = run(executor, call(lambda: 1))
+    assert outcome.failure.kind is FailureKind.ABORTED
+    assert "already over" in outcome.failure.message
+    assert world.groups == []
 
 
 def test_old_groups_are_evicted_first(executor, world):
