@@ -200,10 +200,13 @@ class Dispatcher:
         submitted = outcome.profile.submitted_s or now
         ranks = task.description.options.ranks
         self.rows.append(task_row(task.id, task.name, ranks, outcome, submitted, now))
+        if outcome.failure is None and makes_dataset(task.description.operation):
+            task.set_result(self._dataset(task, outcome))
+            return
+        # A dataset's handle releases what the agent remembers; here it is the task's own.
+        weakref.finalize(task, self._release, task.id).atexit = False
         if outcome.failure is not None:
             self._resolve_failure(task, outcome.failure)
-        elif makes_dataset(task.description.operation):
-            task.set_result(self._dataset(task, outcome))
         else:
             self._resolve_value(task, outcome)
 
@@ -221,7 +224,6 @@ class Dispatcher:
         return dataset
 
     def _resolve_value(self, task: Task, outcome: TaskOutcome) -> None:
-        weakref.finalize(task, self._release, task.id).atexit = False
         try:
             task.set_result(decode_values(task.description.operation, outcome.values))
         except Exception as error:  # noqa: BLE001 - unpickling runs foreign code
