@@ -14,15 +14,14 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from elevon.errors import WireError
 
-# sun_path holds 108 bytes, the last of them a zero.
-LONGEST_SOCKET_PATH = 107
 _LENGTH = struct.Struct("<I")
 _SIZE = struct.Struct("<q")
 _MISSING = -1
@@ -45,14 +44,13 @@ class PartitionServer:
     """
 
     def __init__(self, path: Path, write: Callable[[PartitionRequest, int], None]) -> None:
-        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
-            raise WireError(f"{path} is too long for a Unix socket: choose a shorter directory")
         self.address = f"unix:{path}"
         self._path = path
         self._write = write
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         path.unlink(missing_ok=True)
-        self._socket.bind(os.fspath(path))
+        with _short(path) as name:
+            self._socket.bind(name)
         path.chmod(0o600)
         self._socket.listen(128)
         self._closed = False
@@ -105,13 +103,24 @@ def fetch(address: str, request: PartitionRequest, timeout_s: float = 60.0) -> m
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
             peer.settimeout(timeout_s)
-            peer.connect(path)
+            with _short(Path(path)) as name:
+                peer.connect(name)
             body = msgspec.msgpack.encode(request)
             peer.sendall(_LENGTH.pack(len(body)) + body)
             answer, descriptors, _, _ = socket.recv_fds(peer, _SIZE.size, 1)
     except OSError as error:
         raise WireError(f"{request.key} could not be fetched from {address}: {error}") from error
     return _map(request, address, answer, descriptors)
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Another name of the path that fits into the 107 bytes of a socket's address."""
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
 
 
 def _map(

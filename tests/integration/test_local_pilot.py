@@ -143,7 +143,7 @@ def test_explain_tells_what_a_task_waits_for(tasks):
     waiting = tasks.options(ranks=2).submit(lambda comm: None)
     assert "rank" in tasks.explain(waiting)
     wait([gate, waiting], timeout=30)
-    assert "done" in tasks.explain(waiting)
+    assert "ended well" in tasks.explain(waiting)
 
 
 def test_the_report_adds_up_to_the_wall_time(tasks):
@@ -260,11 +260,10 @@ def wait_until_gone(directory, seconds):
 
 
 def test_a_killed_client_leaves_no_process_behind(tmp_path):
-    client = start_client(tmp_path, "wait")
-    directory = client.stdout.readline().strip()
-    assert processes_of(directory)
-    client.kill()
-    client.wait(10)
+    with start_client(tmp_path, "wait") as client:
+        directory = client.stdout.readline().strip()
+        assert processes_of(directory)
+        client.kill()
     assert wait_until_gone(directory, 15) == []
 
 
@@ -279,9 +278,8 @@ def test_ctrl_c_ends_remote_work_first(tmp_path):
 
 
 def test_a_detached_pilot_lives_on(tmp_path):
-    client = start_client(tmp_path, "detach")
-    directory = client.stdout.readline().strip()
-    client.wait(20)
+    with start_client(tmp_path, "detach") as client:
+        directory = client.stdout.readline().strip()
     processes = processes_of(directory)
     try:
         assert len(processes) >= 3
