@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ HEARTBEAT_S = 1.0
 # The agent beats once a second; a rank that has heard nothing for this long is an orphan.
 ORPHANED_AFTER_S = 15.0
 ORPHANED_EXIT_CODE = 75
+CONTROL_LOST_EXIT_CODE = 76
 
 
 class Channels:
@@ -78,7 +80,15 @@ class ControlThread(threading.Thread):
         self._store = store
 
     def run(self) -> None:
-        """Beat, listen, obey."""
+        """Serve; a rank whose control thread is gone could hang unseen, so it ends with it."""
+        try:
+            self._serve()
+        except BaseException:  # noqa: BLE001 - the border: told in the log, and by dying
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(CONTROL_LOST_EXIT_CODE)
+
+    def _serve(self) -> None:
         poller = Poller()
         poller.watch(self._channel)
         self._channel.send(RankAlive())
