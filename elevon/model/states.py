@@ -44,6 +44,8 @@ class TaskEvent(str, Enum):
     RETRY = "retry"
     GIVE_UP = "give up"
     ALL_PARTS_LEFT = "all parts left"
+    CANCELED_PARTS_LEFT = "canceled parts left"
+    TIME_OVER = "time over"
     INPUT_LOST = "input lost"
     OUTPUT_LOST = "output lost"
 
@@ -90,8 +92,11 @@ TASK_LIFE: Final[dict[tuple[TaskState, TaskEvent], TaskState]] = {
     (_T.RUNNING, _TE.ALL_PARTS_DONE): _T.DONE,
     (_T.RUNNING, _TE.PART_FAILED): _T.STOPPING,
     (_T.RUNNING, _TE.CANCEL): _T.STOPPING,
+    (_T.RUNNING, _TE.TIME_OVER): _T.STOPPING,
     (_T.STOPPING, _TE.ALL_PARTS_LEFT): _T.FAILED,
+    (_T.STOPPING, _TE.CANCELED_PARTS_LEFT): _T.CANCELED,
     (_T.STOPPING, _TE.CANCEL): _T.STOPPING,
+    (_T.STOPPING, _TE.TIME_OVER): _T.STOPPING,
     (_T.STOPPING, _TE.PART_FAILED): _T.STOPPING,
     (_T.STOPPING, _TE.RETRY): _T.WAITING,
     (_T.DONE, _TE.OUTPUT_LOST): _T.WAITING,
@@ -134,9 +139,7 @@ def advance(life: dict[tuple[_State, _Event], _State], state: _State, event: _Ev
 
 def diagram(life: dict[tuple[_State, _Event], _State]) -> str:
     """The table as a Mermaid state diagram."""
-    rows: list[str] = [
-        f"    {s.value} --> {t.value}: {e.value}" for (s, e), t in life.items()
-    ]
+    rows: list[str] = [f"    {s.value} --> {t.value}: {e.value}" for (s, e), t in life.items()]
     return "\n".join(["```mermaid", "stateDiagram-v2", *rows, "```"])
 
 
