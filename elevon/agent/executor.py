@@ -102,6 +102,7 @@ class Executor:
         """Carry one part out."""
         watch = _Stopwatch(received)
         timed: TimedCommunicator | None = None
+        entered = 0.0
         try:
             self._enter(message)
             job = self._decode(message)
@@ -109,7 +110,6 @@ class Executor:
             timed = TimedCommunicator(self._open(message))
             entered = watch.stamp("opened")
             outcome = self._carry_out(message, job, timed, watch)
-            outcome = msgspec.structs.replace(outcome, entered_s=entered)
         except BaseException as error:  # noqa: BLE001 - the border: told to the agent
             outcome = PartOutcome(failure=self._failure(message, error))
             if timed is not None and message.context:
@@ -118,7 +118,7 @@ class Executor:
             self._leave(timed)
         watch.stamp("finished")
         stamps = watch.stamps(timed.seconds if timed else 0.0)
-        return msgspec.structs.replace(outcome, stamps=stamps)
+        return msgspec.structs.replace(outcome, stamps=stamps, entered_s=entered)
 
     def _enter(self, message: RunTask) -> None:
         with self._lock:

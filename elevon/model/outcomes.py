@@ -41,7 +41,7 @@ class FailureKind(str, Enum):
     PILOT_LOST = "pilot lost"
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a part or a task did not succeed.
 
     Attributes:
@@ -63,7 +63,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     cause: TaskId | None = None
 
 
-class Partition(msgspec.Struct, frozen=True):
+class Partition(msgspec.Struct, frozen=True, gc=False):
     """One resident piece of a dataset. ``address`` is where its rank serves it."""
 
     rank: RankId
@@ -72,7 +72,7 @@ class Partition(msgspec.Struct, frozen=True):
     address: str = ""
 
 
-class Stamps(msgspec.Struct, frozen=True, kw_only=True):
+class Stamps(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Moments of one rank's part, in seconds of the host's monotonic clock; 0.0 = not reached."""
 
     received: float = 0.0
@@ -84,11 +84,13 @@ class Stamps(msgspec.Struct, frozen=True, kw_only=True):
     in_collectives_s: float = 0.0
 
 
-class PartOutcome(msgspec.Struct, frozen=True, kw_only=True):
+class PartOutcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One rank's part has ended.
 
     ``rows``, ``nbytes`` and ``schema`` (serialised Arrow schema, from part 0 only) are of its
     output partition; ``value`` is the pickled return value where the task's result is a value.
+    ``entered_s`` is the moment when the communicator was open and the work began; 0.0 where it did
+    not come to that, so that starting the part again cannot do anything twice.
     """
 
     stamps: Stamps = Stamps()
@@ -100,14 +102,14 @@ class PartOutcome(msgspec.Struct, frozen=True, kw_only=True):
     entered_s: float = 0.0
 
 
-class RankProfile(msgspec.Struct, frozen=True):
+class RankProfile(msgspec.Struct, frozen=True, gc=False):
     """The stamps of one member of the gang."""
 
     rank: RankId
     stamps: Stamps
 
 
-class TaskProfile(msgspec.Struct, frozen=True, kw_only=True):
+class TaskProfile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The agent's moments of a task, on its monotonic clock, and those of every member."""
 
     submitted_s: float = 0.0
@@ -119,7 +121,7 @@ class TaskProfile(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[RankProfile, ...] = ()
 
 
-class TaskOutcome(msgspec.Struct, frozen=True, kw_only=True):
+class TaskOutcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A task has ended: with partitions, or values (by gang rank), or a failure."""
 
     failure: Failure | None = None
