@@ -1,7 +1,8 @@
 """The compiled kernels. Tables go in and out through the Arrow PyCapsule protocol.
 
 "Stream" below is anything with ``__arrow_c_stream__`` (pyarrow, pandas, polars, DuckDB, Table);
-several batches (chunks) are legal input. Columns are given by position; names are Python's
+several batches (chunks) are legal input, and so is anything with ``__arrow_c_array__`` (one batch);
+what is not a table counts as a table of one column. Columns are given by position; names are Python's
 business (``elevon.frames.local``). The GIL is released while a kernel runs. Errors: ValueError
 (what a caller can cause: types that do not fit, an index out of range, malformed Arrow data),
 TypeError (no Arrow stream), MemoryError.
@@ -23,6 +24,7 @@ class Table:
     def num_rows(self) -> int: ...
     @property
     def num_columns(self) -> int: ...
+    def __arrow_c_schema__(self) -> object: ...
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 class Packed:
@@ -39,18 +41,31 @@ class Packed:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 def hash_rows(table: ArrowStream, columns: Sequence[int], threads: int = 1) -> Table:
-    """One uint64 column ``hash``: the mixed hash of the key columns; pinned by golden tests."""
+    """One uint64 column ``hash``: the mixed hash of the key columns; pinned by golden tests.
+
+    Equal values hash equal in every form: integers of every width (bool, dates and times count as
+    such), floats of every width (one zero, one NaN), utf8, large_utf8, views, binary and
+    dictionaries of them. Null has a hash of its own. An integer and a float of the same value
+    hash differently: bring both sides of a join to one type first.
+    """
 
 def partition(
     table: ArrowStream, columns: Sequence[int], partitions: int, threads: int = 1
 ) -> list[Packed]:
-    """Rows by hash of the key columns, order kept inside each partition; null keys go to one."""
+    """Rows by hash of the key columns, order kept inside each partition; null keys go to one.
+
+    At most 65,536 partitions. Each value is written once, straight into its message; messages
+    have the exact size.
+    """
 
 def pack_slices(table: ArrowStream, bounds: Sequence[int]) -> list[Packed]:
     """len(bounds)-1 messages: rows bounds[i]..bounds[i+1]. Bounds ascend within the table."""
 
 def unpack(schema: object, messages: Sequence[Buffer]) -> Table:
     """The table of all messages in order (one batch each, nothing copied where aligned).
+
+    A message whose rows outgrow 32-bit offsets gives several batches. The table keeps the messages
+    alive; they must not change while it lives.
 
     ``schema`` has ``__arrow_c_schema__``. Every length and offset of a message is checked: a
     malformed one gives ValueError, never a crash.
@@ -93,3 +108,9 @@ def merge(
 
 def take(table: ArrowStream, indices: ArrowStream, threads: int = 1) -> Table:
     """The rows at ``indices`` (one integer column; null gives a row of nulls)."""
+
+def pooled_bytes() -> int:
+    """Bytes of freed buffers that the kernels keep for their next call, at most 1 GiB."""
+
+def trim_pool() -> None:
+    """Return those bytes to the system; the next large call then faults fresh pages again."""

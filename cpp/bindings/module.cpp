@@ -7,6 +7,7 @@
 PYBIND11_MODULE(_native, module) {
   module.doc() = "The compiled kernels: Arrow tables in, Arrow tables out.";
   elevon::bindings::register_table(module);
+  elevon::bindings::register_pack(module);
   elevon::bindings::register_join(module);
   elevon::bindings::register_sort(module);
 }

@@ -6,6 +6,7 @@
 namespace elevon::bindings {
 
 void register_table(pybind11::module_& module);
+void register_pack(pybind11::module_& module);
 void register_join(pybind11::module_& module);
 void register_sort(pybind11::module_& module);
 

@@ -26,6 +26,21 @@ inline constexpr std::int64_t kRowsPerThread = 16384;
 // Rows hashed at a time: 8 KiB of hashes stay in L1 while further key columns are mixed in.
 inline constexpr std::int64_t kHashBlock = 1024;
 
+// Rows partitioned at a time: their columns stay in L2 (128 KiB for 8 bytes), and each of a few
+// partitions has a run long enough for non-temporal stores.
+inline constexpr std::int64_t kScatterBlock = 16384;
+
+// Rows that a block should have for each partition: one cache line of 8-byte values at least.
+inline constexpr std::int64_t kRunRows = 16;
+
+// Runs of so many bytes are stored past the caches: shorter ones lose more on their incomplete
+// lines than they save on reading the target first (measured with 256 partitions).
+inline constexpr std::int64_t kStreamBytes = 1024;
+
+// A packed dictionary is cut to the entries in use when it has more than so many times the entries
+// that its rows could use at most: looking at every index costs more than sending a small one.
+inline constexpr std::int64_t kIdleEntries = 2;
+
 // How far ahead a random gather prefetches: about the latency of DRAM (90 ns) over one step.
 inline constexpr std::int64_t kPrefetchDistance = 24;
 

@@ -1,30 +1,13 @@
 // Gathers utf8 and binary with offsets: sizes first, so that the bytes are written once, in place.
 // Before it: gather.hpp.
 
-#include <cstring>
 #include <utility>
 
-#include "kernel/config.hpp"
 #include "kernel/gather.hpp"
+#include "kernel/small_copy.hpp"
 
 namespace elevon::kernel {
 namespace {
-
-// Most strings are short: a call of memcpy costs more than their bytes.
-void copy_bytes(std::byte* target, const char* source, std::int64_t size) {
-  const auto count = static_cast<std::size_t>(size);
-  if (count > 16) {
-    std::memcpy(target, source, count);
-  } else if (count >= 8) {
-    std::memcpy(target, source, 8);
-    std::memcpy(target + count - 8, source + count - 8, 8);
-  } else if (count >= 4) {
-    std::memcpy(target, source, 4);
-    std::memcpy(target + count - 4, source + count - 4, 4);
-  } else {
-    for (std::size_t at = 0; at < count; ++at) target[at] = static_cast<std::byte>(source[at]);
-  }
-}
 
 template <typename Offset>
 std::vector<arrow::OffsetReader<Offset>> readers_of(const Source& source) {
@@ -50,7 +33,7 @@ std::vector<arrow::Memory> gather_strings(const Source& source, std::int64_t row
     for (std::int64_t row = part.begin; row < part.end; ++row) {
       if (is_missing(numbers[row])) continue;
       const Place place = locate(static_cast<std::int64_t>(numbers[row]));
-      copy_bytes(bytes.data() + offsets[row], readers[place.chunk](place.row).data(),
+      small_copy(bytes.data() + offsets[row], readers[place.chunk](place.row).data(),
                  offsets[row + 1] - offsets[row]);
     }
   });

@@ -3,11 +3,13 @@
 #include "kernel/hash.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <stdexcept>
 
 #include "kernel/config.hpp"
 #include "kernel/half.hpp"
+#include "kernel/simd.hpp"
 
 namespace elevon::kernel {
 namespace {
@@ -179,6 +181,23 @@ void each_dictionary_word(const Array& array, Range rows, const std::uint64_t* w
   }
 }
 
+// The words of some rows: where the values are words already, they are not copied.
+const std::uint64_t* words_of(const Array& array, Range rows, const std::uint64_t* dictionary,
+                              std::uint64_t* out) {
+  if (array.type->is_integral() && array.type->width == 8 && array.validity == nullptr) {
+    return array.values<std::uint64_t>() + rows.begin;
+  }
+  const auto sink = [out, &rows](std::int64_t row, std::uint64_t word) {
+    out[row - rows.begin] = word;
+  };
+  if (array.type->layout == Layout::Dictionary) {
+    each_dictionary_word(array, rows, dictionary, sink);
+  } else {
+    each_word(array, rows, sink);
+  }
+  return out;
+}
+
 bool is_hashable(const arrow::Type& type) {
   return type.layout == Layout::Null || type.layout == Layout::Bits ||
          type.layout == Layout::Fixed || type.is_binary();
@@ -238,17 +257,15 @@ RowHasher::RowHasher(std::span<const arrow::Column* const> keys) {
 }
 
 void RowHasher::operator()(Range rows, std::uint64_t* out) const {
+  std::array<std::uint64_t, config::kHashBlock> words;
   std::fill_n(out, rows.size(), kHashSeed);
   for (const Key& key : keys_) {
     each_chunk(*key.column, rows, [&](const Array& chunk, Range part, std::int64_t first) {
-      std::uint64_t* target = out + first - part.begin;
-      const auto fold = [target](std::int64_t row, std::uint64_t word) {
-        target[row] = combine(target[row], word);
-      };
-      if (chunk.type->layout == Layout::Dictionary) {
-        each_dictionary_word(chunk, part, key.dictionary_words.data(), fold);
-      } else {
-        each_word(chunk, part, fold);
+      for (std::int64_t row = part.begin; row < part.end; row += config::kHashBlock) {
+        const Range step{row, std::min(part.end, row + config::kHashBlock)};
+        const std::uint64_t* found =
+            words_of(chunk, step, key.dictionary_words.data(), words.data());
+        combine_words(found, step.size(), out + first + (row - part.begin));
       }
     });
   }

@@ -1,0 +1,242 @@
+// Hash partition: number the rows, plan each partition's frame exactly, then move every column.
+// Before it: row_map, scatter. After it: bindings.
+
+#include "kernel/partition.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "kernel/compact.hpp"
+#include "kernel/gather.hpp"
+#include "kernel/pack.hpp"
+#include "kernel/pack_bytes.hpp"
+#include "kernel/scatter.hpp"
+#include "kernel/stream_store.hpp"
+
+namespace elevon::kernel {
+namespace {
+
+using arrow::ArrayPtr;
+using arrow::Column;
+using arrow::Layout;
+using arrow::Table;
+
+// Whether one frame can hold the pieces: a partition never needs more than all of them.
+bool fits_offsets(const arrow::Type& type, const std::vector<ArrayPtr>& pieces) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  if (type.layout == Layout::Offsets32 || type.layout == Layout::List32) {
+    if (spanned<std::int32_t>(pieces) > kMost) return false;
+  }
+  // Dictionaries travel by entry: what they hold together came in one array already.
+  for (std::size_t index = 0; index < type.children.size(); ++index) {
+    if (!fits_offsets(*type.children[index].type, children_of(pieces, index))) return false;
+  }
+  return true;
+}
+
+// The table's rows in ranges that fit one frame each: nearly always one.
+void cut_ranges(const Table& table, Range rows, std::vector<Range>& ranges) {
+  const bool fits = std::ranges::all_of(table.columns(), [&](const Column& column) {
+    return fits_offsets(column.type(), pieces_of(column, rows));
+  });
+  if (fits || rows.size() < 2) {
+    ranges.push_back(rows);
+    return;
+  }
+  const std::int64_t middle = rows.begin + rows.size() / 2;
+  cut_ranges(table, {rows.begin, middle}, ranges);
+  cut_ranges(table, {middle, rows.end}, ranges);
+}
+
+// Where chunks of any column end.
+std::vector<std::int64_t> chunk_ends(const Table& table) {
+  std::vector<std::int64_t> ends;
+  for (const Column& column : table.columns()) {
+    ends.insert(ends.end(), column.starts().begin(), column.starts().end());
+  }
+  std::ranges::sort(ends);
+  const auto repeated = std::ranges::unique(ends);
+  ends.erase(repeated.begin(), repeated.end());
+  return ends;
+}
+
+bool is_direct(const arrow::Type& type) {
+  return type.layout == Layout::Fixed || type.layout == Layout::Bits || type.is_binary();
+}
+
+// Moves the rows of one range into one frame for each partition.
+class Partitioner {
+ public:
+  Partitioner(const Table& table, const RowHasher& hasher, Range rows, int partitions, int threads)
+      : map_(hasher, rows, chunk_ends(table), partitions, useful_threads(rows.size(), threads)) {
+    make_scatterers(table, threads);
+    for (int partition = 0; partition < partitions; ++partition) {
+      layouts_.emplace_back(map_.size(partition));
+    }
+  }
+
+  std::vector<Message> run() {
+    measure();
+    plan();
+    place();
+    scatter();
+    finish();
+    return std::move(messages_);
+  }
+
+ private:
+  void make_scatterers(const Table& table, int threads) {
+    const bool gathers = !std::ranges::all_of(
+        table.columns(), [](const Column& column) { return is_direct(column.type()); });
+    if (gathers) list_rows();
+    for (const Column& column : table.columns()) {
+      const arrow::Type& type = column.type();
+      if (!is_direct(type)) {
+        scatterers_.push_back(scatter_gathered(column, map_, rows_.data(), threads));
+      } else if (type.is_binary()) {
+        scatterers_.push_back(scatter_strings(column, map_));
+      } else {
+        scatterers_.push_back(scatter_values(column, map_));
+      }
+    }
+  }
+
+  // The table's row numbers, partition after partition.
+  void list_rows() {
+    std::vector<std::int64_t> firsts;
+    std::int64_t sum = 0;
+    for (int partition = 0; partition < map_.partitions(); ++partition) {
+      firsts.push_back(sum);
+      sum += map_.size(partition);
+    }
+    rows_ = OwnedArray<std::int64_t>(sum);
+    each_block(true, [&](const Block& block) {
+      block.each([&](int partition, const std::uint16_t* order, std::int64_t count,
+                     std::int64_t position) {
+        std::int64_t* out = rows_.data() + firsts[static_cast<std::size_t>(partition)] + position;
+        for (std::int64_t row = 0; row < count; ++row) out[row] = block.rows.begin + order[row];
+      });
+    });
+  }
+
+  template <typename F>
+  void each_block(bool ordered, F&& f) {
+    parallel(map_.workers(), [&](int worker) {
+      map_.each_block(worker, ordered, f);
+      stream_fence();
+    });
+  }
+
+  void measure() {
+    std::vector<Scatterer*> measured;
+    for (const ScattererPtr& scatterer : scatterers_) {
+      if (scatterer->needs_measure()) measured.push_back(scatterer.get());
+    }
+    if (measured.empty()) return;
+    each_block(false, [&](const Block& block) {
+      for (Scatterer* scatterer : measured) scatterer->measure(block);
+    });
+  }
+
+  // Calls f(partition) for those with rows; a frame without rows has no columns.
+  template <typename F>
+  void each_partition(F&& f) {
+    for (int partition = 0; partition < map_.partitions(); ++partition) {
+      if (map_.size(partition) > 0) f(partition);
+    }
+  }
+
+  FrameLayout& layout(int partition) { return layouts_[static_cast<std::size_t>(partition)]; }
+  std::byte* frame(int partition) {
+    return messages_[static_cast<std::size_t>(partition)].bytes.data();
+  }
+
+  void plan() {
+    each_partition([&](int partition) {
+      for (const ScattererPtr& scatterer : scatterers_) {
+        scatterer->plan(layout(partition), partition);
+      }
+    });
+  }
+
+  void place() {
+    for (const FrameLayout& planned : layouts_) {
+      messages_.push_back({Buffer(planned.bytes()), planned.rows()});
+    }
+    each_partition([&](int partition) {
+      for (const ScattererPtr& scatterer : scatterers_) {
+        scatterer->place(layout(partition), frame(partition), partition);
+      }
+    });
+  }
+
+  void scatter() {
+    const bool ordered = std::ranges::any_of(
+        scatterers_, [](const ScattererPtr& scatterer) { return scatterer->needs_order(); });
+    each_block(ordered, [&](const Block& block) {
+      for (const ScattererPtr& scatterer : scatterers_) scatterer->scatter(block);
+    });
+  }
+
+  void finish() {
+    each_partition([&](int partition) {
+      for (const ScattererPtr& scatterer : scatterers_) {
+        scatterer->finish(layout(partition), partition);
+      }
+    });
+    for (int partition = 0; partition < map_.partitions(); ++partition) {
+      layout(partition).write(frame(partition));
+    }
+  }
+
+  RowMap map_;
+  OwnedArray<std::int64_t> rows_;  // only where a column is gathered
+  std::vector<ScattererPtr> scatterers_;
+  std::vector<FrameLayout> layouts_;
+  std::vector<Message> messages_;
+};
+
+void check_request(std::span<const Column* const> keys, int partitions) {
+  if (keys.empty()) throw std::invalid_argument("partition needs at least one key column");
+  if (partitions < 1 || partitions > kMaxPartitions) {
+    throw std::invalid_argument("partitions must be from 1 to " + std::to_string(kMaxPartitions) +
+                                ", not " + std::to_string(partitions));
+  }
+}
+
+// Message i of every range, joined.
+std::vector<Message> join_ranges(std::vector<std::vector<Message>> ranges) {
+  if (ranges.size() == 1) return std::move(ranges.front());
+  std::vector<Message> messages;
+  for (std::size_t index = 0; index < ranges.front().size(); ++index) {
+    std::vector<Message> frames;
+    for (std::vector<Message>& range : ranges) frames.push_back(std::move(range[index]));
+    messages.push_back(concat_messages(std::move(frames)));
+  }
+  return messages;
+}
+
+}  // namespace
+
+std::vector<Message> partition(const Table& table, std::span<const Column* const> keys,
+                               int partitions, int threads) {
+  check_request(keys, partitions);
+  const RowHasher hasher(keys);
+  std::vector<Message> messages;
+  if (partitions == 1) {
+    messages.push_back(pack_rows(table, {0, table.num_rows()}));
+    return messages;
+  }
+  std::vector<Range> ranges;
+  cut_ranges(table, {0, table.num_rows()}, ranges);
+  std::vector<std::vector<Message>> parts;
+  for (const Range rows : ranges) {
+    parts.push_back(Partitioner(table, hasher, rows, partitions, threads).run());
+  }
+  return join_ranges(std::move(parts));
+}
+
+}  // namespace elevon::kernel
