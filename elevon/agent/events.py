@@ -6,7 +6,9 @@ out of messages and carries commands out; ``journal`` keeps the events.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import pickle
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -17,7 +19,7 @@ from elevon.model.tasks import TaskSubmission
 # ---------------------------------------------------------------- events (facts; upwards)
 
 
-class RankJoined(msgspec.Struct, frozen=True, tag=True):
+class RankJoined(msgspec.Struct, frozen=True, tag=True, gc=False):
     """A rank is up and idle. ``address`` is where it serves partitions."""
 
     rank: RankId
@@ -26,7 +28,7 @@ class RankJoined(msgspec.Struct, frozen=True, tag=True):
     at: float
 
 
-class RankGone(msgspec.Struct, frozen=True, tag=True):
+class RankGone(msgspec.Struct, frozen=True, tag=True, gc=False):
     """A rank's process died or fell silent; what was resident there is lost."""
 
     rank: RankId
@@ -34,10 +36,11 @@ class RankGone(msgspec.Struct, frozen=True, tag=True):
     at: float
 
 
-class WorldGone(msgspec.Struct, frozen=True, tag=True):
+class WorldGone(msgspec.Struct, frozen=True, tag=True, gc=False):
     """All ranks are gone at once because ``culprit`` died and the MPI cannot live on without it.
 
-    Only the culprit's task is to blame: the others that ran are started again.
+    Only the culprit's task is to blame: the others that ran are started again, at no cost to
+    their retries. The shell starts a new world by itself; its ranks join one by one.
     ``culprit`` is None where the agent ended the world itself, to rebuild it.
     """
 
@@ -46,14 +49,14 @@ class WorldGone(msgspec.Struct, frozen=True, tag=True):
     at: float
 
 
-class Submitted(msgspec.Struct, frozen=True, tag=True):
+class Submitted(msgspec.Struct, frozen=True, tag=True, gc=False):
     """A client wants a task run."""
 
     submission: TaskSubmission
     at: float
 
 
-class PartEnded(msgspec.Struct, frozen=True, tag=True):
+class PartEnded(msgspec.Struct, frozen=True, tag=True, gc=False):
     """One rank's part of one attempt has ended, well or not; the rank is free again."""
 
     task: TaskId
@@ -63,7 +66,7 @@ class PartEnded(msgspec.Struct, frozen=True, tag=True):
     at: float
 
 
-class CancelAsked(msgspec.Struct, frozen=True, tag=True):
+class CancelAsked(msgspec.Struct, frozen=True, tag=True, gc=False):
     """A client no longer wants the task."""
 
     task: TaskId
@@ -71,7 +74,7 @@ class CancelAsked(msgspec.Struct, frozen=True, tag=True):
     at: float
 
 
-class TimedOut(msgspec.Struct, frozen=True, tag=True):
+class TimedOut(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The time limit of a running attempt has passed."""
 
     task: TaskId
@@ -79,15 +82,19 @@ class TimedOut(msgspec.Struct, frozen=True, tag=True):
     at: float
 
 
-class Released(msgspec.Struct, frozen=True, tag=True):
-    """The client will not ask for the output of this task again."""
+class Released(msgspec.Struct, frozen=True, tag=True, gc=False):
+    """The client will not ask for the output of this task again.
+
+    Sent for every task once its handle is gone, also where the output is a value or the task has
+    not ended: what is never released is never forgotten.
+    """
 
     task: TaskId
     at: float
 
 
-class RepairFailed(msgspec.Struct, frozen=True, tag=True):
-    """Lost ranks will not come back: the pilot goes on with those that are left."""
+class RepairFailed(msgspec.Struct, frozen=True, tag=True, gc=False):
+    """Ranks that are not up will not come: the pilot goes on with those that are left."""
 
     reason: str
     at: float
@@ -108,7 +115,7 @@ Event: TypeAlias = (
 # ---------------------------------------------------------------- commands (wishes; downwards)
 
 
-class InputSlice(msgspec.Struct, frozen=True):
+class InputSlice(msgspec.Struct, frozen=True, gc=False):
     """Rows offset..offset+rows of one partition, for one member of a gang."""
 
     task: TaskId
@@ -119,13 +126,23 @@ class InputSlice(msgspec.Struct, frozen=True):
     rows: int
 
 
-class StartGang(msgspec.Struct, frozen=True):
-    """Run an attempt of a task on ``ranks`` (gang order).
+class StartGang(msgspec.Struct, frozen=True, gc=False):
+    """Run an attempt of a task on ``ranks`` (gang order). All of them are idle.
 
-    ``context`` numbers the private communicator: the same context means the same members and may
-    be reused by them; contexts in ``evict`` are to be freed by these ranks first.
-    ``inputs[m][i]`` are the slices that make input i of member m; for an input that is a value,
-    the tuple is empty and ``values[i]`` is the pickled value.
+    Attributes:
+        submission: what the client sent.
+        attempt: 1, 2, ...; goes back in PartEnded.
+        ranks: the members, by their number in the gang.
+        context: the number of the private communicator; the same context means the same members
+            in the same order, who may use it again. 0 for a gang of one, which needs none.
+        evict: contexts that these ranks are to free first; a rank ignores those that it does not
+            hold, because the list is for the whole gang.
+        inputs: ``inputs[m][i]`` are the slices that make input i of member m, in order. There are
+            none for an input without rows, or one that is a value.
+        values: ``values[i]`` is b"" for an input that is a dataset, else one pickle: of rank 0's
+            value, or, where every rank returned one (``returns="all"``, written files), of the
+            list by rank (see ``pickle_values``).
+        schemas: ``schemas[i]`` is the serialised Arrow schema of an input that is a dataset.
     """
 
     submission: TaskSubmission
@@ -138,7 +155,7 @@ class StartGang(msgspec.Struct, frozen=True):
     schemas: tuple[bytes, ...]
 
 
-class AbortGang(msgspec.Struct, frozen=True):
+class AbortGang(msgspec.Struct, frozen=True, gc=False):
     """Make these members leave the attempt, by force if they do not within the grace period."""
 
     task: TaskId
@@ -147,24 +164,59 @@ class AbortGang(msgspec.Struct, frozen=True):
     reason: str
 
 
-class EndTask(msgspec.Struct, frozen=True):
-    """Tell the client (and the journal) how the task ended."""
+class EndTask(msgspec.Struct, frozen=True, gc=False):
+    """Tell the client how the task ended.
+
+    Once for every task, with one exception: a dataset that was lost and run again is told again,
+    with its new partitions, or with the failure for which it could not be had again.
+    """
 
     task: TaskId
     outcome: TaskOutcome
 
 
-class DropData(msgspec.Struct, frozen=True):
+class DropData(msgspec.Struct, frozen=True, gc=False):
     """The partitions of this task on these ranks are not needed any more."""
 
     task: TaskId
     ranks: tuple[RankId, ...]
 
 
-class RepairWorld(msgspec.Struct, frozen=True):
-    """Replace the lost ranks now: all living ranks are idle and none gets work meanwhile."""
+class RepairWorld(msgspec.Struct, frozen=True, gc=False):
+    """Replace the lost ranks now: all living ranks are idle and none gets work meanwhile.
+
+    ``lost`` is everybody who is to be replaced. Comes again, with all who are still missing, when
+    another rank is lost during the repair. It ends with a RankJoined for each, or RepairFailed.
+    """
 
     lost: tuple[RankId, ...]
 
 
 Command: TypeAlias = StartGang | AbortGang | EndTask | DropData | RepairWorld
+
+
+# ---------------------------------------------------------------- values on their way
+
+
+class _ByRank:
+    """Pickles as a call of ``unpickle_values``."""
+
+    def __init__(self, pickles: Sequence[bytes]) -> None:
+        self._pickles = tuple(pickles)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unpickle_values, (self._pickles,)
+
+
+def pickle_values(pickles: Sequence[bytes]) -> bytes:
+    """One pickle of the list of what ``pickles`` hold.
+
+    None of them is unpickled here: the agent never runs what a pickle may contain, and need not
+    have its modules. A rank unpickles the result as it does any other value.
+    """
+    return pickle.dumps(_ByRank(pickles))
+
+
+def unpickle_values(pickles: Sequence[bytes]) -> list[Any]:
+    """The values in these pickles, in order."""
+    return [pickle.loads(data) for data in pickles]

@@ -1,0 +1,120 @@
+"""A true answer to "why is this task pending?", in one or two sentences.
+
+Before it: ``board`` and ``policy``. After it: ``Scheduler.explain``, and ``elevon explain``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from elevon.agent.scheduling.board import Board
+from elevon.agent.scheduling.book import Attempt, TaskRecord
+from elevon.agent.scheduling.policy import Policy
+from elevon.agent.scheduling.slots import RankSlots
+from elevon.agent.scheduling.verdicts import first_line, label, ranks_of
+from elevon.model.ids import TaskId
+from elevon.model.states import TaskState
+
+_NAMED = 5
+
+
+def explain(board: Board, policy: Policy, task: TaskId) -> str:
+    """What the task waits for, or what it does, or how it ended."""
+    record = board.book.records.get(task)
+    if record is None:
+        return f"{task} is not known here: it was never submitted, or it ended and was released"
+    if record.state is TaskState.WAITING:
+        return f"{label(record)} {_why_waiting(board, record)}"
+    if record.state is TaskState.READY:
+        return f"{label(record)} {_why_ready(board, policy, record)}"
+    if record.attempt is not None:
+        return f"{label(record)} {_how_it_runs(board.slots, record, record.attempt)}"
+    return f"{label(record)} {_how_it_ended(record)}"
+
+
+def _why_waiting(board: Board, record: TaskRecord) -> str:
+    absent = [_condition(p) for p in record.producers if not p.available]
+    after = record.submission.description.options.after
+    predecessors = [board.book.records[task] for task in dict.fromkeys(after)]
+    before = [_condition(p) for p in predecessors if record in (p.followers or ())]
+    reasons = [f"waits for its inputs: {_list(absent)}"] if absent else []
+    reasons += [f"waits for the end of: {_list(before)}"] if before else []
+    if record.told:
+        reasons.insert(0, "runs again because its output was lost")
+    return "; ".join(reasons)
+
+
+def _condition(producer: TaskRecord) -> str:
+    if producer.state is TaskState.DONE and not producer.available:
+        return f"{label(producer)}, lost, runs again when its running readers have left"
+    return f"{label(producer)}, {producer.state.value}"
+
+
+def _why_ready(board: Board, policy: Policy, record: TaskRecord) -> str:
+    slots, first = board.slots, board.queue.first()
+    needs = f"is ready and needs {ranks_of(record.size)}"
+    if slots.repair_asked:
+        return f"{needs}; nothing starts until {_lost(slots)} {_is(slots)} replaced"
+    if policy.draining():
+        return (
+            f"{needs}; nothing starts until all {slots.alive} living ranks are idle "
+            f"({slots.busy} are busy), so that {_lost(slots)} can be replaced: "
+            f"{_why_drained(slots)}"
+        )
+    if first is not None and first is not record and policy.keeps_ranks_for(first):
+        return (
+            f"{needs}; free ranks are kept for {label(first)}, which needs {first.size} and was "
+            f"overtaken for {first.overtaken} ranks: {slots.idle.count} of {first.size} are idle"
+        )
+    free = slots.idle.count
+    text = f"{needs}: waits for {record.size - free} of {record.size}, {free} of {slots.alive}"
+    text += " living ranks idle"
+    if first is not None and first is not record:
+        text += f"; ahead of it: {label(first)} with {ranks_of(first.size)}"
+    return text
+
+
+def _how_it_runs(slots: RankSlots, record: TaskRecord, attempt: Attempt) -> str:
+    left = f"{attempt.running} of {record.size} parts have not ended"
+    ranks = _list([str(rank) for rank in attempt.gang])
+    text = f"runs as attempt {attempt.number} on {_plural(record.size)} {ranks}; {left}"
+    if record.state is not TaskState.STOPPING:
+        return text
+    if attempt.cancel is not None:
+        return f"{text}; stopping because it was canceled: {attempt.cancel}"
+    if attempt.cause is not None:
+        return f"{text}; stopping because: {first_line(attempt.cause)}"
+    return f"{text}; stopping because members left a collective; who failed first is not known yet"
+
+
+def _how_it_ended(record: TaskRecord) -> str:
+    if record.failure is not None:
+        return f"ended: {record.state.value}, {record.failure.kind.value}: {record.failure.message}"
+    if record.dropped:
+        return "ended well; its output was dropped after its release"
+    if not record.available:
+        return f"ended well; its output is lost with {len(record.lost or ())} ranks since"
+    return "ended well"
+
+
+def _why_drained(slots: RankSlots) -> str:
+    if slots.unfit:
+        return "new communicators do not open without"
+    return "a task that is ready needs more ranks than live"
+
+
+def _lost(slots: RankSlots) -> str:
+    return f"lost {_plural(len(slots.lost))} {_list([str(rank) for rank in sorted(slots.lost)])}"
+
+
+def _is(slots: RankSlots) -> str:
+    return "is" if len(slots.lost) == 1 else "are"
+
+
+def _plural(count: int) -> str:
+    return "rank" if count == 1 else "ranks"
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,55 @@
+"""How lost data can be had again: by running what made it, and what made that.
+
+Before it: ``book``. After it: ``dataflow`` carries the plan out, or tells those who wait that there
+is none. This is lineage as in Spark (Zaharia et al., NSDI 2012): descriptions are kept, not copies.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from elevon.agent.scheduling.book import TaskRecord
+from elevon.model.operations import repeatable
+from elevon.model.states import TaskState
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What has to run again, producers before their consumers; or what makes it impossible."""
+
+    again: tuple[TaskRecord, ...] = ()
+    blocker: TaskRecord | None = None
+
+
+def keeps_inputs(record: TaskRecord) -> bool:
+    """Whether a task that ended well may have to run again to restore its output."""
+    return record.dataset and repeatable(record.submission.description.operation)
+
+
+def plan(target: TaskRecord, capacity: int) -> Plan:
+    """How to have the output of ``target`` again.
+
+    Args:
+        target: a task that is DONE and whose output is not whole.
+        capacity: ranks that the largest gang can have.
+    """
+    again: dict[TaskRecord, None] = {}
+    stack = [(target, False)]
+    while stack:
+        record, inputs_planned = stack.pop()
+        if inputs_planned:
+            again[record] = None
+        elif record not in again and not _comes_anyway(record):
+            if not _can_run_again(record, capacity):
+                return Plan(blocker=record)
+            stack.append((record, True))
+            stack.extend((producer, False) for producer in record.producers)
+    return Plan(again=tuple(again))
+
+
+def _comes_anyway(record: TaskRecord) -> bool:
+    """Whether the output is there, or on its way already."""
+    return record.available or not record.final
+
+
+def _can_run_again(record: TaskRecord, capacity: int) -> bool:
+    return record.state is TaskState.DONE and keeps_inputs(record) and record.size <= capacity

@@ -1,0 +1,67 @@
+"""Who starts next, who is held back, and when the world is repaired.
+
+Before it: ``ready`` and ``slots``. After it: the scheduler asks after every event.
+
+The first task in the queue (greatest priority, then order of submission) starts as soon as it fits.
+While it does not fit, smaller ones behind it may overtake it, so that ranks do not idle; but not
+for ever: once they have been given ``OVERTAKES`` times the pilot's ranks, freed ranks are kept for
+the first task until it fits. Reservations by run time, as batch systems have them, need estimates
+that there are none of: ``timeout_s`` says when a task ends at the latest, and to overtake without
+delay one would have to know when the running ones end at the earliest.
+"""
+
+from __future__ import annotations
+
+from elevon.agent.events import RepairWorld
+from elevon.agent.scheduling.board import Board
+from elevon.agent.scheduling.book import TaskRecord
+
+# Twice the pilot: enough that small tasks fill the gaps for as long as a gang usually takes to
+# gather its ranks, and every rank is given to somebody else twice at most before it is kept.
+OVERTAKES = 2
+
+
+class Policy:
+    """Decides on starts."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._most_overtakes = OVERTAKES * board.slots.total
+
+    def next_start(self) -> TaskRecord | None:
+        """The task to start now, for which enough ranks are idle; an overtaking is counted."""
+        slots = self._board.slots
+        idle = slots.idle.count
+        if not idle or (slots.lost and not self._may_start_damaged()):
+            return None
+        first = self._board.queue.first()
+        if first is None or first.size <= idle:
+            return first
+        if self.keeps_ranks_for(first):
+            return None
+        behind = self._board.queue.first_up_to(idle)
+        if behind is not None:
+            first.overtaken += behind.size
+        return behind
+
+    def keeps_ranks_for(self, first: TaskRecord) -> bool:
+        """Whether the first task has been overtaken so much that it is not any more."""
+        return first.overtaken >= self._most_overtakes
+
+    def draining(self) -> bool:
+        """Whether nothing starts, so that a damaged world that is too small comes to its repair."""
+        slots = self._board.slots
+        if not slots.lost:
+            return False
+        return slots.unfit or self._board.queue.any_above(slots.alive)
+
+    def repair_if_idle(self) -> None:
+        """Ranks are lost: ask for their replacement once nobody works, and once for each loss."""
+        slots = self._board.slots
+        if not slots.busy and slots.lost.keys() - slots.repair_asked:
+            slots.repair_asked.update(slots.lost)
+            self._board.commands.append(RepairWorld(tuple(sorted(slots.lost))))
+
+    def _may_start_damaged(self) -> bool:
+        """Whether tasks may start while ranks are lost: not during a repair, nor before it."""
+        return not self._board.slots.repair_asked and not self.draining()
