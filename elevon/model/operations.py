@@ -20,7 +20,7 @@ Returns: TypeAlias = Literal["rank0", "all", "dataset"]
 HOWS = ("inner", "left", "right", "outer", "semi", "anti")
 
 
-class Read(msgspec.Struct, frozen=True, tag="read"):
+class Read(msgspec.Struct, frozen=True, tag="read", gc=False):
     """Read files as a dataset; each rank takes its share of the row groups or files."""
 
     paths: tuple[str, ...]
@@ -34,7 +34,7 @@ class Read(msgspec.Struct, frozen=True, tag="read"):
             raise DescriptionError("read: no path is given")
 
 
-class Load(msgspec.Struct, frozen=True, tag="load"):
+class Load(msgspec.Struct, frozen=True, tag="load", gc=False):
     """Take a table that the client holds and serves at ``address``; rank r takes slice r."""
 
     address: str
@@ -43,7 +43,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     inputs = 0
 
 
-class Join(msgspec.Struct, frozen=True, tag="join"):
+class Join(msgspec.Struct, frozen=True, tag="join", gc=False):
     """Distributed join of input 0 (left) and input 1 (right)."""
 
     left_on: tuple[str, ...]
@@ -64,7 +64,7 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
             )
 
 
-class Sort(msgspec.Struct, frozen=True, tag="sort"):
+class Sort(msgspec.Struct, frozen=True, tag="sort", gc=False):
     """Distributed stable sort of input 0."""
 
     by: tuple[str, ...]
@@ -83,7 +83,7 @@ class Sort(msgspec.Struct, frozen=True, tag="sort"):
             raise DescriptionError(f"sort: na_position={self.na_position!r} is not first or last")
 
 
-class WriteParquet(msgspec.Struct, frozen=True, tag="write_parquet"):
+class WriteParquet(msgspec.Struct, frozen=True, tag="write_parquet", gc=False):
     """Write input 0, one file per rank, under the directory ``path``; the result is the files."""
 
     path: str
@@ -92,7 +92,7 @@ class WriteParquet(msgspec.Struct, frozen=True, tag="write_parquet"):
     inputs = 1
 
 
-class Call(msgspec.Struct, frozen=True, tag="call"):
+class Call(msgspec.Struct, frozen=True, tag="call", gc=False):
     """Call a Python function on every rank of the gang.
 
     ``function`` is the content hash under which the function travelled; ``arguments`` is the
@@ -110,7 +110,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
         return self.number_of_inputs
 
 
-class InputRef(msgspec.Struct, frozen=True):
+class InputRef(msgspec.Struct, frozen=True, gc=False):
     """Stands for input ``index`` of the task among a function's pickled arguments."""
 
     index: int

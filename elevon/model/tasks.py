@@ -17,7 +17,7 @@ from elevon.model.ids import TaskId
 from elevon.model.operations import Operation, Returns
 
 
-class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
+class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a task is to be run.
 
     Attributes:
@@ -85,7 +85,7 @@ def with_options(base: TaskOptions, changes: Mapping[str, Any]) -> TaskOptions:
     return msgspec.structs.replace(base, **changes)
 
 
-class TaskDescription(msgspec.Struct, frozen=True, kw_only=True):
+class TaskDescription(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One task, complete: what, on which inputs, how.
 
     Attributes:
@@ -111,7 +111,7 @@ class TaskDescription(msgspec.Struct, frozen=True, kw_only=True):
         return self.options.name or type(self.operation).__name__.lower()
 
 
-class TaskSubmission(msgspec.Struct, frozen=True):
+class TaskSubmission(msgspec.Struct, frozen=True, gc=False):
     """A named task on its way to an agent. ``submitted_s``: the client's monotonic clock."""
 
     task: TaskId
