@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from elevon.errors import DescriptionError, SchemaError
+from elevon.errors import DescriptionError, SchemaError, UsageError
 from elevon.frames.csv_files import read_csv_partition
 from elevon.frames.exchange import compact
 from elevon.frames.file_schemas import one_schema
@@ -182,8 +182,11 @@ def _read_groups(
     """Neighbouring row groups of one file; of the first and the last a part may be wanted."""
     with (
         source.filesystem.open_input_file(source.path) as file,
-        pq.ParquetFile(file, metadata=footer.metadata) as parquet,
+        pq.ParquetFile(file) as parquet,
     ):
+        if not parquet.metadata.equals(footer.metadata):
+            # The shares are those of the old file: rows would be missing, or come twice.
+            raise UsageError(f"read: {source.path} was replaced while it was read; read it again")
         table = parquet.read_row_groups(
             [cut.unit for cut in cuts], columns=schema.names, use_threads=parallel
         )

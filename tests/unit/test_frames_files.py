@@ -286,13 +286,18 @@ def test_a_failed_write_leaves_neither_a_part_nor_an_unfinished_file(tmp_path):
 
 
 def test_a_part_is_replaced_whole_while_others_read_it(tmp_path):
-    """A reader at any moment finds one of the two contents, never a piece of one."""
-    write_parquet_partition(table_of(2000), tmp_path, 0, 1)
+    """A reader finds one of the two contents, never a piece of one or of both."""
+    path = write_parquet_partition(table_of(2000), tmp_path, 0, 1)
     stop, seen = threading.Event(), set()
 
     def read():
         while not stop.is_set():
-            seen.add(read_parquet_partition(tmp_path, 0, 1).num_rows)
+            with open(path, "rb") as file:
+                seen.add(pq.read_table(file).num_rows)
+            try:
+                seen.add(read_parquet_partition(tmp_path, 0, 1).num_rows)
+            except UsageError as error:
+                seen.add(str(error))
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -302,8 +307,8 @@ def test_a_part_is_replaced_whole_while_others_read_it(tmp_path):
     finally:
         stop.set()
         reader.join(30)
-    assert seen <= {2000, 2001}
     assert seen
+    assert seen <= {2000, 2001, f"read: {path} was replaced while it was read; read it again"}
 
 
 def test_parts_of_a_wider_write_are_not_mixed_in(tmp_path):
