@@ -1,11 +1,11 @@
 """The compiled kernels. Tables go in and out through the Arrow PyCapsule protocol.
 
 "Stream" below is anything with ``__arrow_c_stream__`` (pyarrow, pandas, polars, DuckDB, Table);
-several batches (chunks) are legal input, and so is anything with ``__arrow_c_array__`` (one batch);
-what is not a table counts as a table of one column. Columns are given by position; names are Python's
-business (``elevon.frames.local``). The GIL is released while a kernel runs. Errors: ValueError
-(what a caller can cause: types that do not fit, an index out of range, malformed Arrow data),
-TypeError (no Arrow stream), MemoryError.
+several batches (chunks) are legal input, and so is one batch (``__arrow_c_array__``). An array is a
+table of one column. Columns are given by position; names are Python's business
+(``elevon.frames.local``). The GIL is released while a kernel runs. Errors: ValueError (what a
+caller can cause: types that do not fit, an index out of range, malformed Arrow data), TypeError
+(no Arrow stream), MemoryError.
 """
 
 from collections.abc import Sequence
