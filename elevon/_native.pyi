@@ -71,6 +71,19 @@ def unpack(schema: object, messages: Sequence[Buffer]) -> Table:
     malformed one gives ValueError, never a crash.
     """
 
+class JoinTuning:
+    """What a join decides by size, decided by hand: tests reach every path with small tables."""
+
+    def __init__(
+        self,
+        *,
+        partition_bits: int = -1,
+        hash_always: bool = False,
+        wide_rows: bool = False,
+        code_bits: int = 64,
+        segment_rows: int = 0,
+    ) -> None: ...
+
 def hash_join(
     left: ArrowStream,
     right: ArrowStream,
@@ -80,12 +93,17 @@ def hash_join(
     output: Sequence[tuple[str, int, str]],
     nulls_equal: bool = False,
     threads: int = 1,
+    tuning: JoinTuning = ...,
 ) -> Table:
     """how: inner, left, right, outer, semi, anti (semi and anti keep left rows, in left order).
 
     output: the columns of the result as (side, position, name), side "left", "right" or "key";
     "key" i is the i-th key pair, taken from the left where the left row exists, otherwise from
     the right. The order of rows is unspecified for all but semi and anti.
+
+    The keys of a pair have one type; integers of several widths and one signedness, utf8 in all
+    its forms, and a dictionary and its values also compare. Floats: -0.0 equals 0.0, NaN equals
+    NaN. A null key matches nothing unless ``nulls_equal``.
     """
 
 def sort(

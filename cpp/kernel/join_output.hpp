@@ -1,0 +1,50 @@
+// The columns of the result from the matches. Before it: match, carry, take. After it: join.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "arrow/table.hpp"
+#include "kernel/buffer.hpp"
+#include "kernel/join_carry.hpp"
+#include "kernel/join_match.hpp"
+#include "kernel/take.hpp"
+
+namespace elevon::kernel {
+
+// Result columns of one side.
+template <typename Index>
+class SideColumns {
+ public:
+  SideColumns(MatchedSide<Index> side, const Matches<Index>& matches, int threads)
+      : side_(side), matches_(matches), threads_(threads) {}
+
+  // The column in every result row: carried if possible, otherwise fetched by row number.
+  [[nodiscard]] arrow::Column take(const arrow::Column& column, std::string name);
+
+  // The number of this side's row in every result row; computed once.
+  [[nodiscard]] const OwnedArray<Index>& rows();
+
+  [[nodiscard]] bool may_miss() const { return side_.may_miss; }
+
+ private:
+  MatchedSide<Index> side_;
+  const Matches<Index>& matches_;
+  int threads_;
+  OwnedArray<Index> rows_;
+};
+
+// A key column where neither side has a row in every result row: the left value where there is a
+// left row, else the right one. Throws std::invalid_argument if the types differ.
+template <typename Index>
+[[nodiscard]] arrow::Column coalesce(const arrow::Column& left_key, const arrow::Column& right_key,
+                                     SideColumns<Index>& left, SideColumns<Index>& right,
+                                     std::string name, int threads);
+
+// Rows whose mark is `wanted`, in their own order.
+template <typename Index>
+[[nodiscard]] OwnedArray<Index> marked_rows(const OwnedArray<std::uint8_t>& marks_by_position,
+                                            const Placement<Index>& placement, bool wanted,
+                                            int threads);
+
+}  // namespace elevon::kernel
