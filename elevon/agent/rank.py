@@ -73,8 +73,10 @@ class ControlThread(threading.Thread):
         channel: Dealer[ControlMessage, RankMessage],
         executor: Executor,
         store: PartitionStore,
+        agent: int | None,
     ) -> None:
         super().__init__(name="control", daemon=True)
+        self._agent = agent
         self._channel = channel
         self._executor = executor
         self._store = store
@@ -91,11 +93,13 @@ class ControlThread(threading.Thread):
     def _serve(self) -> None:
         poller = Poller()
         poller.watch(self._channel)
+        if self._agent is not None:
+            poller.watch(self._agent)
         self._channel.send(RankAlive())
         _preload()
         heard = beat = time.monotonic()
         while True:
-            poller.wait(HEARTBEAT_S / 2)
+            ready = poller.wait(HEARTBEAT_S / 2)
             now = time.monotonic()
             while messages := self._channel.receive_nowait():
                 heard = now
@@ -104,8 +108,9 @@ class ControlThread(threading.Thread):
             if now - beat >= HEARTBEAT_S:
                 self._channel.send(RankAlive())
                 beat = now
-            if now - heard > ORPHANED_AFTER_S:
-                print(f"no word from the agent for {now - heard:.0f} s: ending", file=sys.stderr)
+            if self._agent in ready or now - heard > ORPHANED_AFTER_S:
+                print(f"agent dead or silent ({now - heard:.0f} s): ending", file=sys.stderr)
+                sys.stderr.flush()
                 os._exit(ORPHANED_EXIT_CODE)
 
     def _obey(self, message: ControlMessage) -> None:
@@ -118,6 +123,16 @@ class ControlThread(threading.Thread):
                 os._exit(0)
             case AgentAlive():
                 pass
+
+
+def _agent_pidfd(connection: ConnectionFile) -> int | None:
+    """A descriptor that tells of the agent's death, where it is a process of this host."""
+    if connection.agent_host != socket.gethostname():
+        return None
+    try:
+        return os.pidfd_open(connection.agent_pid)
+    except ProcessLookupError:
+        return None  # in another process namespace, or dead already: its silence will tell
 
 
 def _preload() -> None:
@@ -156,7 +171,8 @@ class Rank:
     def serve(self) -> None:
         """Run tasks until told to exit."""
         self._channels.work.send(self._hello)
-        ControlThread(self._channels.control, self._executor, self._store).start()
+        agent = _agent_pidfd(self._connection)
+        ControlThread(self._channels.control, self._executor, self._store, agent).start()
         while True:
             for message in self._channels.work.receive():
                 match message:
