@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from elevon import _native
 from elevon.comm.protocol import Array, Communicator
 from elevon.frames.agreement import agree, spell
+from elevon.frames.planning import check_columns
 
 
 def unpack(schema: pa.Schema, messages: Sequence[Array]) -> pa.Table:
@@ -94,9 +95,9 @@ def gather_table(comm: Communicator, table: pa.Table, root: int = 0) -> pa.Table
         The whole table on the root, None on the others.
 
     Raises:
-        SchemaError: on every rank, if the schemas differ.
+        SchemaError: on every rank, if the schemas differ or a type cannot be sent.
     """
-    agree(comm, lambda: _Rows(table, f"gather of {spell(table.schema)}"))
+    agree(comm, lambda: _rows("gather", table))
     messages = comm.gatherv(_whole(table), root)
     return None if messages is None else unpack(table.schema, messages)
 
@@ -114,9 +115,9 @@ def repartition(comm: Communicator, table: pa.Table) -> pa.Table:
         This rank's even share.
 
     Raises:
-        SchemaError: on every rank, if the schemas differ.
+        SchemaError: on every rank, if the schemas differ or a type cannot be sent.
     """
-    _, facts = agree(comm, lambda: _Rows(table, f"repartition of {spell(table.schema)}"))
+    _, facts = agree(comm, lambda: _rows("repartition", table))
     bounds = even_bounds(facts[:, 0].tolist(), comm.rank)
     parts = exchange_slices(comm, table, bounds)
     # The result may be kept for long; it must not keep the rows that went away.
@@ -148,6 +149,11 @@ class _Rows:
     @property
     def facts(self) -> tuple[int, int]:
         return self.table.num_rows, 0
+
+
+def _rows(operator: str, table: pa.Table) -> _Rows:
+    check_columns(table.schema)
+    return _Rows(table, f"{operator} of {spell(table.schema)}")
 
 
 def _whole(table: pa.Table) -> Array:

@@ -1,6 +1,6 @@
-"""Which type two key columns can both become without losing a value.
+"""Which types the kernels take, and which one two key columns can both become without loss.
 
-Before it: nothing. After it: ``planning.py``, which asks once for each pair of keys of a join.
+Before it: nothing. After it: ``planning`` and ``ordering``, which ask before a kernel is called.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ UNITS: Final[tuple[Unit, ...]] = ("s", "ms", "us", "ns")
 def common_key_type(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     """The type that both can be cast to without loss, so that equal values stay equal.
 
-    A dictionary stands for its values. A date and a timestamp, a zoned and an unzoned timestamp,
-    text and bytes do not fit: which instant or encoding is meant is for the caller to say.
-    64-bit integers do not fit floats, which cannot tell 2**53 from 2**53 + 1.
+    A dictionary stands for its values, an extension type for its storage. A date and a timestamp,
+    a zoned and an unzoned timestamp, text and bytes do not fit: which instant or encoding is meant
+    is for the caller to say. 64-bit integers do not fit floats, which cannot tell 2**53 from
+    2**53 + 1.
 
     Args:
         left: the type of the left key column.
@@ -33,8 +34,8 @@ def common_key_type(left: pa.DataType, right: pa.DataType) -> pa.DataType | None
     Returns:
         The common type, or None where there is none or no kernel joins on it.
     """
-    if left == right and t.is_dictionary(left) and is_key_type(left):
-        return left
+    if left == right:
+        return left if is_key_type(left) else None
     left, right = _values_of(left), _values_of(right)
     if left == right:
         return left if is_key_type(left) else None
@@ -55,14 +56,27 @@ def is_key_type(kind: pa.DataType) -> bool:
         or t.is_floating(kind)
         or t.is_boolean(kind)
         or t.is_temporal(kind)
-        or t.is_decimal128(kind)
+        or t.is_decimal(kind)
         or t.is_null(kind)
         or _is_bytes_like(kind)
     ) and not t.is_interval(kind)
 
 
+def is_carried_type(kind: pa.DataType) -> bool:
+    """Whether the kernels can move values of this type."""
+    kind = _values_of(kind)
+    if t.is_union(kind) or t.is_run_end_encoded(kind):
+        return False
+    return all(is_carried_type(kind.field(i).type) for i in range(kind.num_fields))
+
+
 def _values_of(kind: pa.DataType) -> pa.DataType:
-    return _values_of(kind.value_type) if t.is_dictionary(kind) else kind
+    """The type of the values behind dictionaries and extension types."""
+    if t.is_dictionary(kind):
+        return _values_of(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _values_of(kind.storage_type)
+    return kind
 
 
 def _is_bytes_like(kind: pa.DataType) -> bool:

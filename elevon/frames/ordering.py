@@ -14,7 +14,7 @@ import pyarrow as pa
 from elevon import _native
 from elevon.errors import DescriptionError, SchemaError
 from elevon.frames.key_types import is_key_type
-from elevon.frames.planning import find_column
+from elevon.frames.planning import check_columns, find_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ def plan_sort(
     Raises:
         DescriptionError: no key, another number of directions than keys, or a wrong
             ``na_position``.
-        SchemaError: a key column is missing, named twice, or of a type that has no order here.
+        SchemaError: a key column is missing, named twice, or of a type that has no order here, or
+            the kernels do not know the type of a column.
     """
     names = [by] if isinstance(by, str) else list(by)
     directions = [ascending] * len(names) if isinstance(ascending, bool) else list(ascending)
@@ -72,6 +73,7 @@ def plan_sort(
         )
     if na_position not in ("first", "last"):
         raise DescriptionError(f"sort: na_position={na_position!r} is not first or last")
+    check_columns(schema)
     return Order(
         tuple(_sortable(schema, name) for name in names),
         tuple(directions),

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from elevon import _native
 from elevon.errors import DescriptionError, SchemaError
-from elevon.frames.key_types import common_key_type
+from elevon.frames.key_types import common_key_type, is_carried_type
 from elevon.model.operations import HOWS
 
 Output = tuple[str, int, str]
@@ -76,10 +76,12 @@ def plan_join(
 
     Raises:
         DescriptionError: ``how`` is unknown, or the numbers of key columns differ or are zero.
-        SchemaError: a key column is missing or named twice, two keys have no common type, or two
-            columns of the result would have one name.
+        SchemaError: a key column is missing or named twice, two keys have no common type, two
+            columns of the result would have one name, or the kernels do not know a type.
     """
     _check_request(left_on, right_on, how)
+    check_columns(left)
+    check_columns(right)
     left_keys = [find_column(left, name, "the left table") for name in left_on]
     right_keys = [find_column(right, name, "the right table") for name in right_on]
     types = tuple(
@@ -144,6 +146,20 @@ def run_join(
         for column, field in zip(joined.columns, plan.schema, strict=True)
     ]
     return pa.Table.from_arrays(columns, schema=plan.schema)
+
+
+def check_columns(schema: pa.Schema) -> None:
+    """Refuse what no kernel can move, before a collective begins.
+
+    Raises:
+        SchemaError: a column is, or holds, a union or run-end encoded values.
+    """
+    for field in schema:
+        if not is_carried_type(field.type):
+            raise SchemaError(
+                f"column {field.name!r} has the type {field.type}, which cannot be joined, sorted "
+                f"or sent: decode it (pyarrow.compute.run_end_decode) or leave it out"
+            )
 
 
 def find_column(schema: pa.Schema, name: str, where: str) -> int:

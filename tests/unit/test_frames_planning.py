@@ -39,6 +39,11 @@ COMMON = [
     (pa.duration("s"), pa.duration("ms"), pa.duration("ms")),
     (pa.null(), pa.int16(), pa.int16()),
     (pa.bool_(), pa.int8(), None),
+    (pa.decimal256(50, 2), pa.decimal256(50, 2), pa.decimal256(50, 2)),
+    (pa.decimal256(50, 2), pa.int8(), None),
+    (pa.uuid(), pa.uuid(), pa.uuid()),
+    (pa.uuid(), pa.binary(16), pa.binary(16)),
+    (pa.month_day_nano_interval(), pa.month_day_nano_interval(), None),
     (pa.list_(pa.int8()), pa.list_(pa.int8()), None),
     (pa.struct([("a", pa.int8())]), pa.struct([("a", pa.int8())]), None),
 ]
@@ -165,6 +170,26 @@ def test_key_types_that_do_not_fit_are_named():
     left, right = pa.schema([("k", pa.int64())]), pa.schema([("j", pa.string())])
     with pytest.raises(SchemaError, match=r"'k' \(int64\) with 'j' \(string\)"):
         plan_join(left, right, ["k"], ["j"])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.run_end_encoded(pa.int32(), pa.string()),
+        pa.sparse_union([pa.field("a", pa.int8())]),
+        pa.list_(pa.struct([("u", pa.dense_union([pa.field("a", pa.int8())]))])),
+    ],
+    ids=str,
+)
+def test_a_type_that_cannot_be_moved_is_refused_by_name(kind):
+    odd, even = pa.schema([("k", pa.int8()), ("v", kind)]), pa.schema([("k", pa.int8())])
+    for plan in (
+        lambda: plan_join(odd, even, ["k"], ["k"]),
+        lambda: plan_join(even, odd, ["k"], ["k"]),
+        lambda: plan_sort(odd, "k"),
+    ):
+        with pytest.raises(SchemaError, match="column 'v' has the type"):
+            plan()
 
 
 @pytest.mark.parametrize(
