@@ -1,1 +1,5 @@
 """The command line."""
+
+from elevon.cli.root import main
+
+__all__ = ["main"]

@@ -1,0 +1,10 @@
+"""``elevon agent``: the agent of a pilot, by its other name.
+
+Before it: ``elevon.agent.__main__``. After it: ``root`` lists it.
+"""
+
+from __future__ import annotations
+
+from elevon.agent.__main__ import main as command
+
+__all__ = ["command"]

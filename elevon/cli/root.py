@@ -1,0 +1,39 @@
+"""The root of the command line: the table of commands, and how errors end it.
+
+Before it: ``lazy``. After it: ``python -m elevon`` and the ``elevon`` script call ``main``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import click
+
+import elevon
+from elevon.cli.lazy import Entry, LazyGroup
+from elevon.errors import ElevonError
+
+COMMANDS: Final = {
+    "demo": Entry("elevon.cli.demo", "Join and sort real tables on a local pilot, and check it."),
+    "doctor": Entry("elevon.cli.doctor", "Check whether pilots can run on this machine."),
+    "bench": Entry("elevon.cli.bench", "Measure what the runtime costs."),
+    "status": Entry("elevon.cli.status", "List the pilots of this user on this machine."),
+    "report": Entry("elevon.cli.report", "Where the time of a pilot's tasks went."),
+    "explain": Entry("elevon.cli.explain", "Why a task is where it is."),
+    "logs": Entry("elevon.cli.logs", "Show what a pilot's agent and ranks have printed."),
+    "agent": Entry("elevon.cli.agent", "Run a pilot's agent (pilots start it by themselves)."),
+}
+
+command = click.version_option(elevon.__version__, prog_name="elevon")(
+    LazyGroup("elevon", COMMANDS, "Elevon: a pilot-job runtime for dataframe workloads.")
+)
+
+
+def main() -> None:
+    """Run the command line; an error that Elevon raises on purpose is told without a traceback."""
+    try:
+        command.main(prog_name="elevon")
+    except ElevonError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
