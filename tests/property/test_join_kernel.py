@@ -46,6 +46,7 @@ MORE_KEYS: dict[pa.DataType, list[object]] = {
     pa.string_view(): ["", "a", "x" * 12, "x" * 13, "x" * 40],
     pa.dictionary(pa.int32(), pa.int64()): [-1, 0, 2**60],
     pa.dictionary(pa.int8(), pa.string()): ["", "a", "b", "x" * 40],
+    pa.dictionary(pa.int16(), pa.string()): ["", "a", "x" * 13],
     pa.null(): [None],
 }
 
