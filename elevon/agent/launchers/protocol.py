@@ -1,0 +1,55 @@
+"""What an agent needs of whatever starts its ranks.
+
+Before it: nothing. After it: every launcher implements it, the agent's ``WorldKeeper`` uses it,
+and a test may put a fake in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+
+class LaunchHandle(Protocol):
+    """A set of ranks that was started together."""
+
+    @property
+    def pid(self) -> int:
+        """The process that stands for the set: it ends when the set has ended."""
+
+    def poll(self) -> int | None:
+        """The exit status of ``pid`` (minus the signal's number where one killed it), or None."""
+
+    def stop(self, grace_s: float) -> None:
+        """End all ranks and return when none is left; safe to call twice.
+
+        Args:
+            grace_s: how long they may take to end by themselves before they are killed.
+        """
+
+
+class Launcher(Protocol):
+    """Starts ranks."""
+
+    @property
+    def survives_rank_loss(self) -> bool:
+        """Whether the other ranks live on when one is killed."""
+
+    def start(
+        self, ranks: int, command: Sequence[str], env: Mapping[str, str], log: Path
+    ) -> LaunchHandle:
+        """Start ``ranks`` processes that form one world.
+
+        Args:
+            ranks: how many.
+            command: what each runs.
+            env: variables to set beside the caller's own.
+            log: file that gets what they print, appended.
+
+        Returns:
+            A handle; the processes need not be up yet.
+
+        Raises:
+            PilotStartFailed: nothing could be started.
+        """
