@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <utility>
 
 #include "kernel/config.hpp"
 
@@ -80,23 +79,6 @@ void FrameLayout::write(std::byte* frame) const {
     std::memset(frame + tables + region.offset + region.size, 0,
                 static_cast<std::size_t>(pad(region.size) - region.size));
   }
-}
-
-Message concat_messages(std::vector<Message> messages) {
-  if (messages.size() == 1) return std::move(messages.front());
-  Message all;
-  std::int64_t bytes = 0;
-  for (const Message& message : messages) {
-    bytes += message.bytes.size();
-    all.num_rows += message.num_rows;
-  }
-  all.bytes = Buffer(bytes);
-  std::byte* at = all.bytes.data();
-  for (const Message& message : messages) {
-    std::memcpy(at, message.bytes.data(), static_cast<std::size_t>(message.bytes.size()));
-    at += message.bytes.size();
-  }
-  return all;
 }
 
 }  // namespace elevon::kernel

@@ -86,9 +86,6 @@ class FrameLayout {
   std::int64_t payload_ = 0;
 };
 
-// One message of several, frame after frame.
-[[nodiscard]] Message concat_messages(std::vector<Message> messages);
-
 // A received message: its bytes and who keeps them.
 struct Received {
   std::span<const std::byte> bytes;

@@ -144,31 +144,31 @@ class ColumnPlanner {
   std::vector<FillTask>& tasks_;
 };
 
-Message pack_frame(const arrow::Table& table, Range rows) {
-  FrameLayout layout(rows.size());
+struct PlannedFrame {
+  FrameLayout layout;
   std::vector<FillTask> tasks;
-  if (rows.size() > 0) {
-    for (const arrow::Column& column : table.columns()) {
-      plan_column(layout, column.field().type, pieces_of(column, rows), tasks);
-    }
+};
+
+PlannedFrame plan_frame(const arrow::Table& table, Range rows) {
+  PlannedFrame frame{FrameLayout(rows.size()), {}};
+  if (rows.size() == 0) return frame;
+  for (const arrow::Column& column : table.columns()) {
+    plan_column(frame.layout, column.field().type, pieces_of(column, rows), frame.tasks);
   }
-  Message message{Buffer(layout.bytes()), rows.size()};
-  layout.write(message.bytes.data());
-  for (const FillTask& task : tasks) task.fill(layout.at(message.bytes.data(), task.buffer));
-  return message;
+  return frame;
 }
 
 // Frames of the rows: halves where one would outgrow its 32-bit offsets.
-void pack_frames(const arrow::Table& table, Range rows, std::vector<Message>& frames) {
+void plan_frames(const arrow::Table& table, Range rows, std::vector<PlannedFrame>& frames) {
   try {
-    frames.push_back(pack_frame(table, rows));
+    frames.push_back(plan_frame(table, rows));
     return;
   } catch (const OffsetOverflow&) {
     if (rows.size() < 2) throw std::invalid_argument("one row outgrows its 32-bit offsets");
   }
   const std::int64_t middle = rows.begin + rows.size() / 2;
-  pack_frames(table, {rows.begin, middle}, frames);
-  pack_frames(table, {middle, rows.end}, frames);
+  plan_frames(table, {rows.begin, middle}, frames);
+  plan_frames(table, {middle, rows.end}, frames);
 }
 
 }  // namespace
@@ -192,9 +192,18 @@ Pieces pieces_of(const arrow::Column& column, Range rows) {
 }
 
 Message pack_rows(const arrow::Table& table, Range rows) {
-  std::vector<Message> frames;
-  pack_frames(table, rows, frames);
-  return concat_messages(std::move(frames));
+  std::vector<PlannedFrame> frames;
+  plan_frames(table, rows, frames);
+  std::int64_t bytes = 0;
+  for (const PlannedFrame& frame : frames) bytes += frame.layout.bytes();
+  Message message{Buffer(bytes), rows.size()};
+  std::byte* at = message.bytes.data();
+  for (const PlannedFrame& frame : frames) {
+    frame.layout.write(at);
+    for (const FillTask& task : frame.tasks) task.fill(frame.layout.at(at, task.buffer));
+    at += frame.layout.bytes();
+  }
+  return message;
 }
 
 std::vector<Message> pack_slices(const arrow::Table& table,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -78,13 +79,26 @@ class Partitioner {
     }
   }
 
-  std::vector<Message> run() {
+  // Sizes are known after this, and nothing has moved yet.
+  void plan() {
     measure();
-    plan();
+    each_partition([&](int partition) {
+      for (const ScattererPtr& scatterer : scatterers_) {
+        scatterer->plan(planned(partition), partition);
+      }
+    });
+  }
+
+  [[nodiscard]] const FrameLayout& layout(int partition) const {
+    return layouts_[static_cast<std::size_t>(partition)];
+  }
+
+  // Writes each partition's frame to its place.
+  void run(std::vector<std::byte*> frames) {
+    frames_ = std::move(frames);
     place();
     scatter();
     finish();
-    return std::move(messages_);
   }
 
  private:
@@ -149,23 +163,10 @@ class Partitioner {
     }
   }
 
-  FrameLayout& layout(int partition) { return layouts_[static_cast<std::size_t>(partition)]; }
-  std::byte* frame(int partition) {
-    return messages_[static_cast<std::size_t>(partition)].bytes.data();
-  }
-
-  void plan() {
-    each_partition([&](int partition) {
-      for (const ScattererPtr& scatterer : scatterers_) {
-        scatterer->plan(layout(partition), partition);
-      }
-    });
-  }
+  FrameLayout& planned(int partition) { return layouts_[static_cast<std::size_t>(partition)]; }
+  std::byte* frame(int partition) { return frames_[static_cast<std::size_t>(partition)]; }
 
   void place() {
-    for (const FrameLayout& planned : layouts_) {
-      messages_.push_back({Buffer(planned.bytes()), planned.rows()});
-    }
     each_partition([&](int partition) {
       for (const ScattererPtr& scatterer : scatterers_) {
         scatterer->place(layout(partition), frame(partition), partition);
@@ -184,7 +185,7 @@ class Partitioner {
   void finish() {
     each_partition([&](int partition) {
       for (const ScattererPtr& scatterer : scatterers_) {
-        scatterer->finish(layout(partition), partition);
+        scatterer->finish(planned(partition), partition);
       }
     });
     for (int partition = 0; partition < map_.partitions(); ++partition) {
@@ -196,8 +197,32 @@ class Partitioner {
   OwnedArray<std::int64_t> rows_;  // only where a column is gathered
   std::vector<ScattererPtr> scatterers_;
   std::vector<FrameLayout> layouts_;
-  std::vector<Message> messages_;
+  std::vector<std::byte*> frames_;
 };
+
+using Partitioners = std::vector<std::unique_ptr<Partitioner>>;
+
+// Messages with room for every range's frame of their partition, and where each frame begins.
+std::vector<Message> allocate(const Partitioners& ranges, int partitions,
+                              std::vector<std::vector<std::byte*>>& places) {
+  places.resize(ranges.size());
+  std::vector<Message> messages;
+  for (int partition = 0; partition < partitions; ++partition) {
+    std::int64_t bytes = 0;
+    std::int64_t rows = 0;
+    for (const auto& range : ranges) {
+      bytes += range->layout(partition).bytes();
+      rows += range->layout(partition).rows();
+    }
+    messages.push_back({Buffer(bytes), rows});
+    std::byte* at = messages.back().bytes.data();
+    for (std::size_t index = 0; index < ranges.size(); ++index) {
+      places[index].push_back(at);
+      at += ranges[index]->layout(partition).bytes();
+    }
+  }
+  return messages;
+}
 
 void check_request(std::span<const Column* const> keys, int partitions) {
   if (keys.empty()) throw std::invalid_argument("partition needs at least one key column");
@@ -205,18 +230,6 @@ void check_request(std::span<const Column* const> keys, int partitions) {
     throw std::invalid_argument("partitions must be from 1 to " + std::to_string(kMaxPartitions) +
                                 ", not " + std::to_string(partitions));
   }
-}
-
-// Message i of every range, joined.
-std::vector<Message> join_ranges(std::vector<std::vector<Message>> ranges) {
-  if (ranges.size() == 1) return std::move(ranges.front());
-  std::vector<Message> messages;
-  for (std::size_t index = 0; index < ranges.front().size(); ++index) {
-    std::vector<Message> frames;
-    for (std::vector<Message>& range : ranges) frames.push_back(std::move(range[index]));
-    messages.push_back(concat_messages(std::move(frames)));
-  }
-  return messages;
 }
 
 }  // namespace
@@ -232,11 +245,18 @@ std::vector<Message> partition(const Table& table, std::span<const Column* const
   }
   std::vector<Range> ranges;
   cut_ranges(table, {0, table.num_rows()}, ranges);
-  std::vector<std::vector<Message>> parts;
+  Partitioners partitioners;
   for (const Range rows : ranges) {
-    parts.push_back(Partitioner(table, hasher, rows, partitions, threads).run());
+    partitioners.push_back(
+        std::make_unique<Partitioner>(table, hasher, rows, partitions, threads));
+    partitioners.back()->plan();
   }
-  return join_ranges(std::move(parts));
+  std::vector<std::vector<std::byte*>> places;
+  messages = allocate(partitioners, partitions, places);
+  for (std::size_t index = 0; index < ranges.size(); ++index) {
+    partitioners[index]->run(std::move(places[index]));
+  }
+  return messages;
 }
 
 }  // namespace elevon::kernel

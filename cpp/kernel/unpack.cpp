@@ -194,6 +194,9 @@ FrameHeader read_header(Bytes rest) {
     malformed("its length is wrong");
   }
   if (header.rows < 0 || header.rows > arrow::kMaxRows) malformed("its rows are out of range");
+  if (header.rows == 0 && (header.nodes != 0 || header.buffers != 0)) {
+    malformed("it holds more than its rows");
+  }
   return header;
 }
 
