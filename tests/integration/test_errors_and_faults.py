@@ -9,6 +9,7 @@ import time
 from concurrent.futures import CancelledError
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import elevon as ev
@@ -184,7 +185,7 @@ class TestFaults:
         assert tasks.options(ranks=2, retries=1).submit(once).result(30) == "second time"
 
     def test_lost_partitions_are_made_again(self, tasks, tmp_path):
-        pa.parquet.write_table(pa.table({"x": range(1000)}), tmp_path / "x.parquet")
+        pq.write_table(pa.table({"x": range(1000)}), tmp_path / "x.parquet")
         data = tasks.read(tmp_path / "x.parquet", ranks=4)
         data.result(30)
         victim = tasks.options(ranks=4).submit(

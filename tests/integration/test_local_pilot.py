@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.parquet as pq
 import pytest
 
 import elevon as ev
@@ -104,7 +104,7 @@ def test_a_table_of_the_client_is_an_input_as_it_is(tasks):
 def test_a_batch_of_descriptions_names_its_own_inputs(tasks, tmp_path):
     from elevon.model.operations import Join, Read, Sort
 
-    pa.parquet.write_table(pa.table({"k": range(10), "v": range(10)}), tmp_path / "t.parquet")
+    pq.write_table(pa.table({"k": range(10), "v": range(10)}), tmp_path / "t.parquet")
     read = Read((str(tmp_path / "t.parquet"),))
 
     def about(operation, name, *inputs, ranks=2):
