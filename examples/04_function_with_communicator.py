@@ -27,7 +27,11 @@ def moments(comm: ev.Communicator, table: pa.Table) -> tuple[int, float, float]:
     """Rows, mean and deviation; every rank computes them, rank 0's value is the result."""
     y = table["y"].to_numpy()
     count, total, squares = comm.allreduce(np.array([len(y), y.sum(), (y**2).sum()]))
-    return int(count), abs(round(total / count, 6)), round(float(np.sqrt(squares / count)), 6)
+    return (
+        int(count),
+        round(abs(float(total / count)), 6),
+        round(float(np.sqrt(squares / count)), 6),
+    )
 
 
 def where(comm: ev.Communicator) -> tuple[int, int]:

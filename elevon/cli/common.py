@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 import elevon as ev
+from elevon.model.pilots import CommunicatorKind
 
 START_WITHIN_S = 60.0
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -42,7 +43,7 @@ def pilot_options(command: _Command) -> _Command:
     ranks = click.option("--ranks", type=count, default=4, show_default=True, help="Ranks.")
     communicator = click.option(
         "--communicator",
-        type=click.Choice(["auto", "mpi"]),
+        type=click.Choice(get_args(CommunicatorKind)),
         default="auto",
         show_default=True,
         help="How ranks talk to each other.",
