@@ -1,0 +1,18 @@
+"""Communicators over one live MPI world; the only place, with its launcher, that knows mpi4py.
+
+In the order in which they build on each other::
+
+    faults      what an MPI error means, and what this MPI can do about it
+    limbo       buffers that MPI may still write into after a failure
+    roster      which rank of the world has which slot
+    notices     how a member tells the others that their group is over
+    roll_call   all members are here, before anybody calls something that cannot be interrupted
+    group       the communicator
+    repair      a new world from the survivors and replacements
+    world       opens and keeps groups
+"""
+
+from elevon.comm.mpi.group import MpiCommunicator
+from elevon.comm.mpi.world import MpiWorld
+
+__all__ = ["MpiCommunicator", "MpiWorld"]

@@ -1,0 +1,71 @@
+"""A whole world again: survivors close up, start replacements and merge with them.
+
+Before it: ``roster`` and ULFM. After it: ``world``. Measured with 4 ranks on 2 cores: shrink 1 to
+30 ms, spawn 80 to 160 ms, merge 60 to 140 ms. A replacement is reached by TCP, also on the same
+node: Open MPI's shared memory serves only processes that were started together (4.6 instead of 12
+GB/s, 11 instead of 4 us). So a world that is idle and holds no data is better started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from mpi4py import MPI
+
+from elevon.comm.mpi.roster import Roster
+from elevon.errors import CommunicatorError
+
+
+def rebuild(roster: Roster, lost: Sequence[int], command: Sequence[str] | None) -> Roster:
+    """Replace the dead, or go on without them; collective over the survivors.
+
+    Args:
+        roster: the damaged world.
+        lost: slots of the dead.
+        command: starts one replacement; None for none.
+
+    Returns:
+        The new world. Replacements have the slots of the dead.
+
+    Raises:
+        CommunicatorError: MPI could not do it.
+    """
+    try:
+        survivors = cast(MPI.Intracomm, roster.control.Shrink())
+        survivors.Set_errhandler(MPI.ERRORS_RETURN)
+        slots = _collect_slots(survivors, roster.slot)
+        vacant = sorted(set(lost) - set(slots))
+        if command is None or not vacant:
+            return Roster(survivors, slots)
+        children = survivors.Spawn(command[0], list(command[1:]), maxprocs=len(vacant))
+        return _meet(children.Merge(high=False), (*slots, *vacant))
+    except MPI.Exception as error:
+        raise CommunicatorError(
+            f"the world could not be repaired: MPI says {error.Get_error_string()}"
+        ) from error
+
+
+def join_survivors(parent: MPI.Intercomm) -> Roster:
+    """The replacement's side of ``rebuild``."""
+    return _meet(parent.Merge(high=True), None)
+
+
+def _collect_slots(survivors: MPI.Intracomm, slot: int) -> tuple[int, ...]:
+    slots = np.empty(survivors.size, dtype=np.int64)
+    survivors.Allgather(np.array([slot], dtype=np.int64), slots)
+    return tuple(slots.tolist())
+
+
+def _meet(control: MPI.Intracomm, slots: Sequence[int] | None) -> Roster:
+    """Tell the replacements all slots, and have every pair of ranks talk once.
+
+    Open MPI connects processes of different launches at their first message, with data that it
+    loses as soon as one of them ends: pairs that had never talked crashed in MPI_Finalize.
+    """
+    control.Set_errhandler(MPI.ERRORS_RETURN)
+    known = np.array(slots if slots is not None else [0] * control.size, dtype=np.int64)
+    control.Bcast(known)
+    control.Alltoall(np.zeros(control.size, dtype=np.int64), np.empty(control.size, np.int64))
+    return Roster(control, tuple(known.tolist()))

