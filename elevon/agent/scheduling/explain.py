@@ -35,8 +35,8 @@ def explain(board: Board, policy: Policy, task: TaskId) -> str:
 def _why_waiting(board: Board, record: TaskRecord) -> str:
     absent = [_condition(p) for p in record.producers if not p.available]
     after = record.submission.description.options.after
-    predecessors = [board.book.records[task] for task in dict.fromkeys(after)]
-    before = [_condition(p) for p in predecessors if record in (p.followers or ())]
+    predecessors = (board.book.records.get(task) for task in dict.fromkeys(after))
+    before = [_condition(p) for p in predecessors if p and record in (p.followers or ())]
     reasons = [f"waits for its inputs: {_list(absent)}"] if absent else []
     reasons += [f"waits for the end of: {_list(before)}"] if before else []
     if record.told:
