@@ -220,7 +220,9 @@ class Join {
 template <typename Index>
 Table run(const Task& task) {
   if (!task.plan.ranged) return Join<HashScheme, Index>(task).run();
-  if (task.plan.slot_bits <= 16) return Join<RangeScheme<std::uint16_t>, Index>(task).run();
+  // 16 bits leave no slot for rows that match nothing, which only partitions need not have.
+  const bool narrow = task.plan.partition_bits > 0 && task.plan.slot_bits <= 16;
+  if (narrow) return Join<RangeScheme<std::uint16_t>, Index>(task).run();
   return Join<RangeScheme<std::uint32_t>, Index>(task).run();
 }
 

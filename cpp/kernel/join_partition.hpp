@@ -86,12 +86,28 @@ namespace partition_detail {
 // keep an increment from waiting for the last one.
 inline constexpr std::size_t kLanes = 4;
 
-template <typename Scheme>
-std::uint32_t partition_of(const Scheme& scheme, const CodeBlock& block, std::size_t i,
-                           std::uint32_t outside) {
-  const std::uint32_t partition = scheme.split(block.codes[i]).partition;
-  if (block.unmatched == nullptr) return partition;
-  return block.unmatched[i] != 0 ? outside : partition;
+// Calls f(partition_of), the number of a row of the block: one function where rows are marked, and
+// a shorter one where they are not.
+template <typename Scheme, typename F>
+void with_partitions(const Scheme& scheme, const CodeBlock& block, std::uint32_t outside, F&& f) {
+  if (block.unmatched == nullptr) {
+    return f([&](std::size_t i) { return scheme.split(block.codes[i]).partition; });
+  }
+  f([&](std::size_t i) {
+    return block.unmatched[i] != 0 ? outside : scheme.split(block.codes[i]).partition;
+  });
+}
+
+template <typename Index, typename PartitionOf>
+void count_block(PartitionOf&& partition_of, std::size_t count, std::size_t partitions,
+                 Index* __restrict lanes) {
+  std::size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      ++lanes[lane * partitions + partition_of(i + lane)];
+    }
+  }
+  for (; i < count; ++i) ++lanes[partition_of(i)];
 }
 
 template <typename Index, typename Scheme>
@@ -102,13 +118,25 @@ std::vector<Index> count_part(const CodeReader& reader, const Scheme& scheme, Ra
   CodeScratch scratch;
   for_blocks(rows, join_config::kBlockRows, [&](Range range) {
     const CodeBlock block = reader.read(range, scratch);
-    for (std::size_t i = 0; i < static_cast<std::size_t>(range.size()); ++i) {
-      ++lanes[(i % kLanes) * size + partition_of(scheme, block, i, outside)];
-    }
+    with_partitions(scheme, block, outside, [&](auto&& partition_of) {
+      count_block(partition_of, static_cast<std::size_t>(range.size()), size, lanes.data());
+    });
   });
   std::vector<Index> counts(lanes.begin(), lanes.begin() + static_cast<std::ptrdiff_t>(size));
   for (std::size_t i = size; i < lanes.size(); ++i) counts[i % size] += lanes[i];
   return counts;
+}
+
+// Moves what is kept of each code to its partition, and notes the partition by row.
+template <typename Scheme, typename Index, typename PartitionOf>
+void scatter_block(const Scheme& scheme, const std::uint64_t* codes, PartitionOf&& partition_of,
+                   std::size_t count, Index* __restrict next, std::uint16_t* __restrict noted,
+                   typename Scheme::Local* __restrict locals) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t partition = partition_of(i);
+    noted[i] = static_cast<std::uint16_t>(partition);
+    locals[next[partition]++] = scheme.split(codes[i]).local;
+  }
 }
 
 template <typename Scheme, typename Index>
@@ -118,14 +146,11 @@ void scatter_part(const Side<Scheme, Index>& side, const Scheme& scheme, int par
   CodeScratch scratch;
   for_blocks(side.placement.part(part), join_config::kBlockRows, [&](Range range) {
     const CodeBlock block = side.reader->read(range, scratch);
-    Index* __restrict next = cursors.data();
-    typename Scheme::Local* __restrict locals = side.locals.data();
-    std::uint16_t* __restrict ids = side.placement.partition_of() + range.begin;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(range.size()); ++i) {
-      const std::uint32_t partition = partition_of(scheme, block, i, outside);
-      ids[i] = static_cast<std::uint16_t>(partition);
-      locals[next[partition]++] = scheme.split(block.codes[i]).local;
-    }
+    with_partitions(scheme, block, outside, [&](auto&& partition_of) {
+      scatter_block(scheme, block.codes, partition_of, static_cast<std::size_t>(range.size()),
+                    cursors.data(), side.placement.partition_of() + range.begin,
+                    side.locals.data());
+    });
   });
 }
 

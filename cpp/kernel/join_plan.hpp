@@ -41,6 +41,7 @@ template <typename LocalType>
 class RangeScheme {
  public:
   using Local = LocalType;
+  using Slot = LocalType;
   static constexpr bool kExact = true;
 
   explicit RangeScheme(const JoinPlan& plan)
@@ -54,7 +55,7 @@ class RangeScheme {
     return {static_cast<std::uint32_t>(std::min(distance >> shift_, outside_)),
             static_cast<Local>(distance & mask_)};
   }
-  [[nodiscard]] std::uint32_t slot(Local local) const { return local; }
+  [[nodiscard]] Slot slot(Local local) const { return local; }
   [[nodiscard]] std::uint64_t code(Local local, int partition) const {
     return base_ + (static_cast<std::uint64_t>(partition) << shift_) + local;
   }
@@ -80,6 +81,7 @@ constexpr std::uint64_t multiplicative_inverse(std::uint64_t odd) {
 class HashScheme {
  public:
   using Local = std::uint64_t;
+  using Slot = std::uint32_t;
   static constexpr bool kExact = false;
 
   explicit HashScheme(const JoinPlan& plan)
@@ -90,7 +92,7 @@ class HashScheme {
     // Two shifts, because a shift by all 64 bits is undefined.
     return {static_cast<std::uint32_t>(mixed >> 1 >> (63 - partition_bits_)), mixed};
   }
-  [[nodiscard]] std::uint32_t slot(Local local) const {
+  [[nodiscard]] Slot slot(Local local) const {
     return static_cast<std::uint32_t>((local << partition_bits_) >> slot_shift_);
   }
   [[nodiscard]] std::uint64_t code(Local local, int) const {

@@ -104,14 +104,16 @@ class Prober {
   void write_candidates(const SlotTable<Index>& table, std::int64_t count) {
     const Index* starts = table.starts();
     const Index* rows = table.rows();
+    const auto* slots = block_.slots;
+    const Index begin = begin_;
     Index* probe = sink_.probe();
     Index* build = sink_.build();
     std::int64_t size = sink_.size();
     for (std::int64_t i = 0; i < count; ++i) {
-      const std::uint32_t slot = block_.slots[i];
+      const std::size_t slot = slots[i];
       const Index start = starts[slot];
       const auto found = static_cast<std::int64_t>(starts[slot + 1] - start);
-      const Index position = begin_ + static_cast<Index>(i);
+      const Index position = begin + static_cast<Index>(i);
       if (found > kUnchecked) [[unlikely]] {
         sink_.set_size(size);
         write_run(position, rows + start, found, (count - i) * kUnchecked);
@@ -212,7 +214,7 @@ class Prober {
   void find_existing(const SlotTable<Index>& table, std::int64_t count) {
     std::uint8_t* matched = context_.probe_matched + begin_;
     for (std::int64_t i = 0; i < count; ++i) {
-      const std::uint32_t slot = block_.slots[i];
+      const std::size_t slot = block_.slots[i];
       const Index start = table.starts()[slot];
       const Index end = table.starts()[slot + 1];
       const Index* rows = table.rows();

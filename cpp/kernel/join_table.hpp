@@ -15,14 +15,14 @@ namespace elevon::kernel {
 // Slots of a block of positions; `codes` only where the scheme is not exact.
 template <typename Scheme>
 struct SlotBlock {
-  const std::uint32_t* slots;
+  const Scheme::Slot* slots;
   const Scheme::Local* codes;
 };
 
 template <typename Scheme>
 struct SlotScratch {
   CodeScratch code;
-  alignas(64) std::array<std::uint32_t, join_config::kBlockRows> slots;
+  alignas(64) std::array<typename Scheme::Slot, join_config::kBlockRows> slots;
   alignas(64) std::array<typename Scheme::Local, join_config::kBlockRows> locals;
 };
 
@@ -34,15 +34,18 @@ SlotBlock<Scheme> read_slots(const Side<Scheme, Index>& side, const Scheme& sche
   const auto count = static_cast<std::size_t>(positions.size());
   if (side.placement.scattered()) {
     const auto* locals = side.locals.data() + positions.begin;
+    if constexpr (Scheme::kExact) return {locals, locals};
     for (std::size_t i = 0; i < count; ++i) scratch.slots[i] = scheme.slot(locals[i]);
     return {scratch.slots.data(), locals};
   }
+  const auto nowhere = static_cast<Scheme::Slot>(no_slot);
   const CodeBlock block = side.reader->read(positions, scratch.code);
   for (std::size_t i = 0; i < count; ++i) {
     const auto split = scheme.split(block.codes[i]);
     const bool unmatched = block.unmatched != nullptr && block.unmatched[i] != 0;
     scratch.locals[i] = split.local;
-    scratch.slots[i] = unmatched || split.partition != 0 ? no_slot : scheme.slot(split.local);
+    const bool outside = unmatched || split.partition != 0;
+    scratch.slots[i] = outside ? nowhere : scheme.slot(split.local);
   }
   return {scratch.slots.data(), scratch.locals.data()};
 }
