@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import click
 import msgspec
-import numpy as np
 
 import elevon as ev
 from elevon.cli.common import count, json_option, local_pilot, pilot_options, process_age_s
@@ -191,5 +190,7 @@ def nothing() -> None:
 
 
 def _quantiles(seconds: Sequence[float]) -> Quantiles:
+    import numpy as np  # here: the first pilot is started before it is needed
+
     p50, p99 = np.percentile(seconds, [50, 99])
     return Quantiles(round(float(p50), 7), round(float(p99), 7))
