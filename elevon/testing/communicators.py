@@ -165,6 +165,7 @@ def check_abort_of_a_parent(comm: Communicator) -> None:
     assert child is not None
     grandchild = child.split(0)
     assert grandchild is not None
+    grandchild.gather(np.array(1))  # the root knows now that all have returned from split
     if comm.rank == 0:
         comm.abort("all of it")
     _until_aborted(grandchild, "all of it", 0)

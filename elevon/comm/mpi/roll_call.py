@@ -172,8 +172,8 @@ class _RollCall:
     def _conclude(self, verdict: Verdict) -> bool:
         if verdict.code not in _KINDS:
             return verdict.code == _DAMAGED
-        if isinstance(self._error, CommunicatorError):
-            raise self._error
+        if isinstance(self._error, CommunicatorError) and verdict.code != _TIMEOUT:
+            raise self._error  # we were interrupted, and know better why than the others
         reason = _REASONS[verdict.code].format(verdict.culprit)
         where = f"opening group {self._meeting.context}: "
         failure = Failure(_KINDS[verdict.code], where + reason, verdict.culprit)
