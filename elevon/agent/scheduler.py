@@ -105,7 +105,8 @@ class Scheduler:
             self._endings.end_doomed()
         if board.slots.lost:
             self._policy.repair_if_idle()
-        while (record := self._policy.next_start()) is not None:
+        idle = board.slots.idle
+        while idle.count and (record := self._policy.next_start()) is not None:
             self._attempts.start(record)
         return commands
 
@@ -152,10 +153,8 @@ class Scheduler:
         if record.size > self._board.slots.capacity:
             failure = verdicts.too_large(record, self._board.slots)
             self._endings.fail(record, failure, TaskEvent.GIVE_UP)
-        elif refusal := self._dataflow.refusal(record):
+        elif refusal := self._dataflow.admit(record):
             self._endings.fail(record, refusal, TaskEvent.GIVE_UP)
-        else:
-            self._dataflow.link(record)
 
     def _released(self, event: Released) -> None:
         record = self._board.book.records.get(event.task)

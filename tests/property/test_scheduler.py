@@ -34,20 +34,22 @@ seldom = st.sampled_from([False] * 7 + [True])
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What a rank works on, and whose partitions it reads: (rank, task)."""
+    """What a rank works on, its communicator, and what it reads: (rank, task)."""
 
     task: str
     attempt: int
     member: int
     size: int
+    context: int
     reads: frozenset[tuple[int, str]]
 
 
 class World:
     """Ranks with stores and communicators. Every command is checked before it is carried out."""
 
-    def __init__(self, rig: Rig, ranks: int) -> None:
+    def __init__(self, rig: Rig, ranks: int, cache: int) -> None:
         self.rig = rig
+        self.cache = cache
         self.ranks = ranks
         self.running: dict[int, Part] = {}
         self.alive: set[int] = set()
@@ -56,6 +58,7 @@ class World:
         self.repairing: set[int] = set()
         self.stores: dict[int, dict[str, int]] = {rank: {} for rank in range(ranks)}
         self.communicators: dict[int, dict[int, tuple[int, ...]]] = {r: {} for r in range(ranks)}
+        self.spoiled: set[int] = set()
         self.rows: dict[tuple[str, int], dict[int, int]] = {}
         self.whole: dict[str, tuple[tuple[int, int], ...]] = {}
         self.attempts: dict[str, int] = {}
@@ -79,13 +82,17 @@ class World:
 
     def lose(self, rank: int) -> None:
         self.alive.discard(rank)
-        self.running.pop(rank, None)
+        if rank in self.running:
+            self.spoiled.add(self.running.pop(rank).context)
         self.stores[rank].clear()
+        self.spoiled.update(self.communicators[rank])
         self.communicators[rank].clear()
 
     def part_ended(self, rank: int, rows: int | None) -> Part:
         """``rows``: of the partition that it keeps, None where it failed."""
         part = self.running.pop(rank)
+        if rows is None:
+            self.spoiled.add(part.context)
         if rows is not None and part.task in self.datasets:
             self.stores[rank][part.task] = part.attempt
             self.rows.setdefault((part.task, part.attempt), {})[part.member] = rows
@@ -105,10 +112,12 @@ class World:
             assert self.rig.ends[name][0].failure is None
         reads = self._check_inputs(start)
         self._open(gang, start.context, start.evict)
+        assert not start.context or start.context not in self.spoiled, "it was aborted"
         for member, rank in enumerate(gang):
             mine = frozenset((s.rank, s.task) for ss in start.inputs[member] for s in ss)
             assert mine <= reads
-            self.running[rank] = Part(task, start.attempt, member, len(gang), mine)
+            part = Part(task, start.attempt, member, len(gang), start.context, mine)
+            self.running[rank] = part
 
     def _check_inputs(self, start: StartGang) -> set[tuple[int, str]]:
         names = start.submission.description.inputs
@@ -147,6 +156,7 @@ class World:
             held = self.communicators[rank]
             for number in evict:
                 held.pop(number, None)
+            assert len(held) <= self.cache, "what is not kept is freed"
             if context:
                 assert held.setdefault(context, gang) == gang, "a number means one gang"
         assert bool(context) == (len(gang) > 1)
@@ -156,6 +166,7 @@ class World:
         for rank in command.ranks:
             part = self.running[rank]
             assert (part.task, part.attempt) == (command.task, command.attempt)
+            self.spoiled.add(part.context)
 
     def _end(self, command: EndTask) -> None:
         task, outcome = command.task, command.outcome
@@ -200,7 +211,7 @@ class Story(RuleBasedStateMachine):
         self.ranks, self.cache = ranks, cache
         self.rig = Rig(ranks=ranks, cache=cache, per_node=per_node, join=False)
         self.rig.addresses = {}
-        self.world = World(self.rig, ranks)
+        self.world = World(self.rig, ranks, cache)
         self._everybody_joins()
 
     # ---------------------------------------------------------------- clients
@@ -388,6 +399,14 @@ class Story(RuleBasedStateMachine):
                 assert absent == 0
                 assert "is ready and needs" in self.rig.why(record.task)
 
+    @invariant()
+    def data_is_available_where_it_is(self):
+        for record in self._records() if hasattr(self, "world") else ():
+            if record.state is TaskState.DONE and record.dataset:
+                owners = self.world.whole[record.task]
+                there = all(record.task in self.world.stores[rank] for rank, _ in owners)
+                assert record.available == (there and not record.dropped)
+
     def teardown(self):
         if not hasattr(self, "world"):
             return
@@ -471,4 +490,4 @@ class Story(RuleBasedStateMachine):
 
 
 TestStory = Story.TestCase
-TestStory.settings = settings(max_examples=60, stateful_step_count=40)
+TestStory.settings = settings(max_examples=150, stateful_step_count=50)

@@ -125,6 +125,8 @@ def test_lost_data_is_made_again_when_a_consumer_needs_it():
     address = rig.ends["a"][1].partitions[1].address
     assert address == rig.starts["b"][0].inputs[1][0][0].address
     assert address != rig.ends["a"][0].partitions[1].address
+    rig.finish("b")
+    assert started(rig.sort("c", "a", ranks=2)) == ["c"], "a is whole again"
 
 
 def test_lineage_goes_back_as_far_as_it_must():
@@ -184,9 +186,24 @@ def test_a_chain_is_as_weak_as_its_source():
     rig.gone(0)
     rig.join(0)
     rig.sort("c", "b")
-    assert "needs dataset b (sort)" in rig.failure("c").message
+    assert "needs dataset b (sort), of which partitions are lost" in rig.failure("c").message
+    assert (rig.state("b"), len(rig.ends["b"])) == (TaskState.DONE, 1), "it was not tried in vain"
     rig.sort("d", "a")
     assert "a (load) is not run again" in rig.failure("d").message
+
+
+def test_lineage_may_be_long():
+    rig = Rig(ranks=1)
+    rig.read("t0")
+    rig.finish("t0")
+    for number in range(1, 3000):
+        rig.sort(f"t{number}", f"t{number - 1}")
+        rig.finish(f"t{number}")
+    rig.gone(0)
+    rig.join(0)
+    assert started(rig.sort("last", "t2999")) == ["t0"]
+    for number in range(2999):
+        assert started(rig.finish(f"t{number}")) == [f"t{number + 1}"]
 
 
 def test_a_running_consumer_that_cannot_fetch_is_started_again_after_the_data():
@@ -214,10 +231,24 @@ def test_a_running_consumer_that_has_its_data_already_ends_well():
     rig.read("a", ranks=2)
     rig.finish("a")
     rig.sort("b", "a")
-    rig.gone(1 - rig.gang("b")[0])
+    lost = 1 - rig.gang("b")[0]
+    rig.gone(lost)
     rig.finish("b")
     assert rig.ends["b"][0].failure is None
     assert len(rig.starts["a"]) == 1
+
+
+def test_whoever_waits_for_lost_data_gets_it_when_its_last_reader_has_ended_well():
+    rig = Rig(ranks=3)
+    rig.read("a", ranks=2)
+    rig.finish("a")
+    rig.sort("b", "a")
+    lost = 1 - rig.gang("b")[0]
+    rig.gone(lost)
+    rig.sort("c", "a")
+    rig.finish("b")
+    assert started(rig.join(lost)) == ["a"]
+    assert started(rig.finish("a")) == ["c"]
 
 
 def test_a_failed_fetch_may_come_before_the_news_of_the_loss():
@@ -312,3 +343,40 @@ def test_loss_of_released_data_with_no_consumer_costs_nothing():
     assert rig.known() == 0
     rig.gone(0)
     assert rig.known() == 0
+
+
+def test_a_waiting_consumer_waits_also_for_what_was_lost_meanwhile():
+    rig = Rig(ranks=2)
+    rig.read("a")
+    rig.finish("a")
+    rig.read("busy", priority=1)
+    rig.read("b", priority=1)
+    rig.join_tables("c", "a", "b")
+    rig.gone(0)
+    rig.join(0)
+    assert rig.state("a") is not TaskState.DONE
+    for task in ("busy", "b"):
+        if task not in rig.ends:
+            rig.finish(task)
+    assert "c" not in rig.starts
+    assert started(rig.finish("a")) == ["c"]
+
+
+def test_a_source_that_is_read_runs_again_only_when_its_readers_have_left():
+    rig = Rig(ranks=4)
+    rig.read("a", ranks=2)
+    rig.finish("a")
+    rig.sort("b", "a", ranks=2)
+    rig.finish("b")
+    rig.call("reader", "a")
+    lost = 1 - rig.gang("reader")[0]
+    rig.call("busy", ranks=2)
+    rig.gone(lost)
+    rig.finish("busy")
+    rig.sort("c", "b")
+    assert rig.state("b") is TaskState.WAITING
+    assert rig.state("a") is TaskState.DONE
+    rig.finish("reader")
+    assert started(rig.join(lost)) == ["a"]
+    assert started(rig.finish("a")) == ["b"]
+    assert started(rig.finish("b")) == ["c"]

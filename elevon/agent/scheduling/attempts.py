@@ -55,8 +55,8 @@ class Attempts:
                 context,
                 evict,
                 inputs,
-                tuple(placement.input_value(producer) for producer in record.inputs),
-                tuple(producer.schema for producer in record.inputs),
+                tuple([placement.input_value(producer) for producer in record.inputs]),
+                tuple([producer.schema for producer in record.inputs]),
             )
         )
 

@@ -48,6 +48,7 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
     """All that is known of one task. Mutable; compared and hashed by identity.
 
     Attributes:
+        task: its id.
         submission: what the client sent.
         number: its place in the order of submission.
         key: its place in the queue: greater priority first, then order of submission.
@@ -73,6 +74,7 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
         holders: records that have it in ``inputs``, or wait for its end.
     """
 
+    task: TaskId
     submission: TaskSubmission
     number: int
     key: int
@@ -103,11 +105,6 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
     consumers: dict[TaskRecord, None] | None = None
     followers: dict[TaskRecord, None] | None = None
     holders: int = 0
-
-    @property
-    def task(self) -> TaskId:
-        """The task's id."""
-        return self.submission.task
 
     @property
     def available(self) -> bool:
@@ -144,6 +141,7 @@ class Book:
         description = submission.description
         options = description.options
         record = TaskRecord(
+            submission.task,
             submission,
             self.submitted,
             -options.priority * _NUMBERS + self.submitted,

@@ -37,7 +37,7 @@ class ContextTable:
     def open(self, gang: tuple[RankId, ...]) -> tuple[int, tuple[int, ...]]:
         """The context of a gang (0 for a gang of one), and what its members are to free first."""
         if len(gang) == 1:
-            return 0, self.collect_owed(gang)
+            return 0, self.collect_owed(gang) if self._owed else ()
         number = self._numbers.get(gang)
         if number is not None:
             self._numbers.move_to_end(gang)

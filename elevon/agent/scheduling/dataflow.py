@@ -30,11 +30,19 @@ class Dataflow:
 
     # ------------------------------------------------------------ before a task runs
 
-    def refusal(self, record: TaskRecord) -> Failure | None:
-        """Why a new task can never run, as far as its inputs show it."""
+    def admit(self, record: TaskRecord) -> Failure | None:
+        """Connect a new task with what it needs; returns why it can never run, if that shows."""
         description = record.submission.description
         if not description.inputs and not description.options.after:
+            self._ready(record)
             return None
+        refusal = self._refusal(record)
+        if refusal is None:
+            self._link(record)
+        return refusal
+
+    def _refusal(self, record: TaskRecord) -> Failure | None:
+        description = record.submission.description
         for task in (*description.inputs, *description.options.after):
             producer = self._board.book.records.get(task)
             if producer is None or producer is record:
@@ -47,13 +55,11 @@ class Dataflow:
                 return verdicts.no_dataset(record, producer)
         return None
 
-    def link(self, record: TaskRecord) -> None:
-        """Connect a new task, which was not refused, with what it needs; READY if that is there."""
+    def _link(self, record: TaskRecord) -> None:
         description = record.submission.description
         records = self._board.book.records
-        if description.inputs:
-            record.inputs = tuple(records[task] for task in description.inputs)
-            record.producers = tuple(dict.fromkeys(record.inputs))
+        record.inputs = tuple(records[task] for task in description.inputs)
+        record.producers = tuple(dict.fromkeys(record.inputs))
         for producer in record.producers:
             producer.holders += 1
         for task in description.options.after:
@@ -93,15 +99,15 @@ class Dataflow:
 
     def unlink(self, record: TaskRecord) -> None:
         """The task has ended: it needs its inputs no more, unless it may have to run again."""
-        book = self._board.book
-        producers = record.producers
-        for producer in producers:
-            if producer.consumers is not None:
-                producer.consumers.pop(record, None)
-        if record.failure is not None or not lineage.keeps_inputs(record):
-            book.let_go(record)
-        for producer in producers:
-            self.drop_if_unneeded(producer)
+        book, producers = self._board.book, record.producers
+        if producers:
+            for producer in producers:
+                if producer.consumers is not None:
+                    producer.consumers.pop(record, None)
+            if record.failure is not None or not lineage.keeps_inputs(record):
+                book.let_go(record)
+            for producer in producers:
+                self.drop_if_unneeded(producer)
         for task in record.submission.description.options.after:
             self._unfollow(record, book.records.get(task))
 

@@ -96,7 +96,7 @@ class Endings:
             placed_s=record.placed_s,
             ended_s=self._board.at,
             attempts=record.attempts,
-            parts=tuple(RankProfile(rank, part.stamps) for rank, part in pairs if part),
+            parts=tuple([RankProfile(rank, part.stamps) for rank, part in pairs if part]),
         )
 
     def _partitions(self, attempt: Attempt, parts: list[PartOutcome]) -> tuple[Partition, ...]:

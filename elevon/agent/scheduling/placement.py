@@ -34,9 +34,11 @@ def slice_input(producer: TaskRecord, size: int) -> list[Slices]:
 def slice_inputs(record: TaskRecord) -> tuple[tuple[Slices, ...], ...]:
     """By member, by input. An input that is a value has no slices."""
     size = record.size
+    if not record.inputs:
+        return ((),) * size
     nothing: list[Slices] = [()] * size
     per_input = [slice_input(p, size) if p.dataset else nothing for p in record.inputs]
-    return tuple(zip(*per_input, strict=True)) if per_input else ((),) * size
+    return tuple(zip(*per_input, strict=True))
 
 
 def input_value(producer: TaskRecord) -> bytes:
@@ -65,7 +67,7 @@ def choose_gang(
         that the same ranks make the same gang, and find its communicator, again.
     """
     rows = [_rows_by_rank(slices) for slices in inputs] if inputs[0] else []
-    if not any(rows):
+    if not rows or not any(rows):
         return tuple(sorted(idle.take_any(size)))
     gang = _owners(idle, rows)
     _fill(gang, _other_owners(idle, gang, rows))

@@ -29,10 +29,13 @@ class Policy:
         self._most_overtakes = OVERTAKES * board.slots.total
 
     def next_start(self) -> TaskRecord | None:
-        """The task to start now, for which enough ranks are idle; an overtaking is counted."""
+        """The task to start now on ranks that are idle, of which there are some.
+
+        That it overtakes the first in the queue is counted.
+        """
         slots = self._board.slots
         idle = slots.idle.count
-        if not idle or (slots.lost and not self._may_start_damaged()):
+        if slots.lost and not self._may_start_damaged():
             return None
         first = self._board.queue.first()
         if first is None or first.size <= idle:

@@ -16,6 +16,7 @@ class RankSlots:
 
     Attributes:
         total: the pilot's ranks.
+        capacity: how many of them the largest gang can ever have.
         alive: ranks that are up.
         idle: those of them that have no work.
         lost: ranks that have died and are to be replaced, with the reason.
@@ -32,6 +33,7 @@ class RankSlots:
         if total < 1:
             raise ValueError(f"a pilot has at least one rank, not {total}")
         self.total = total
+        self.capacity = total
         self.alive = 0
         self.idle = IdleRanks(total)
         self.lost: dict[RankId, str] = {}
@@ -45,11 +47,6 @@ class RankSlots:
         self._node = [""] * total
         self._up = bytearray(total)
         self._last_loss: dict[RankId, tuple[int, str]] = {}
-
-    @property
-    def capacity(self) -> int:
-        """How many ranks the largest gang can ever have."""
-        return self.total - len(self.given_up)
 
     @property
     def busy(self) -> int:
@@ -79,6 +76,7 @@ class RankSlots:
         self.repair_asked.discard(rank)
         self.unfit = self.unfit and bool(self.lost)
         self.given_up.discard(rank)
+        self.capacity = self.total - len(self.given_up)
         self._node[rank] = node
         self.address[rank] = address
         self._up[rank] = 1
@@ -104,6 +102,7 @@ class RankSlots:
     def give_up(self) -> None:
         """Whoever is not up will not come any more."""
         self.given_up.update(RankId(r) for r in range(self.total) if not self._up[r])
+        self.capacity = self.total - len(self.given_up)
         self.end_repair()
 
     def end_repair(self) -> None:
