@@ -155,7 +155,9 @@ int stream_next(ArrowArrayStream* stream, ArrowArray* out) {
 }
 
 // Only memory can fail here, and ENOMEM says so.
-const char* stream_error(ArrowArrayStream* /*stream*/) { return nullptr; }
+const char* stream_error(ArrowArrayStream* /*stream*/) {
+  return nullptr;
+}
 
 void release_stream(ArrowArrayStream* stream) {
   delete static_cast<StreamContent*>(stream->private_data);

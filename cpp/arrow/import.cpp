@@ -39,7 +39,9 @@ std::int64_t min_buffers(Layout layout) {
 }
 
 // Rows [0, offset + length) of the buffers are in use.
-std::int64_t extent(const Array& array) { return array.offset + array.length; }
+std::int64_t extent(const Array& array) {
+  return array.offset + array.length;
+}
 
 // Reads one foreign array; a class because every step needs the same three things.
 class Importer {
@@ -74,8 +76,7 @@ class Importer {
     const std::int64_t expected = min_buffers(type().layout);
     const bool views = type().layout == Layout::Views;
     // Old producers give the null type a buffer for validity.
-    const bool fits = source_.n_buffers == expected ||
-                      (views && source_.n_buffers > expected) ||
+    const bool fits = source_.n_buffers == expected || (views && source_.n_buffers > expected) ||
                       (type().layout == Layout::Null && source_.n_buffers == 1);
     if (!fits || (source_.n_buffers > 0 && source_.buffers == nullptr)) {
       malformed(type(), "wrong number of buffers");
@@ -138,8 +139,8 @@ class Importer {
 
   // Wider values than 8 bytes are read as words of 8.
   void read_values(int width) {
-    const std::int64_t natural = width == 0 ? 1 : std::int64_t{1} << std::countr_zero(
-                                                      static_cast<unsigned>(width));
+    const std::int64_t natural =
+        width == 0 ? 1 : std::int64_t{1} << std::countr_zero(static_cast<unsigned>(width));
     array_->buffers[0] = buffer(1, extent(*array_), width, std::min<std::int64_t>(natural, 8));
   }
 
@@ -197,8 +198,7 @@ class Importer {
     }
     if (type().layout != Layout::Dictionary) return;
     if (source_.dictionary == nullptr) malformed(type(), "the dictionary is missing");
-    array_->dictionary =
-        lay_over(*source_.dictionary, type().dictionary, array_->owners.front());
+    array_->dictionary = lay_over(*source_.dictionary, type().dictionary, array_->owners.front());
   }
 
   const ArrowArray& source_;

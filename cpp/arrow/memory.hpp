@@ -23,8 +23,8 @@ struct Writable {
   struct Line {
     alignas(64) std::byte bytes[64];
   };
-  const auto lines = std::make_shared_for_overwrite<Line[]>(
-      static_cast<std::size_t>((size + 63) / 64 + 1));
+  const auto lines =
+      std::make_shared_for_overwrite<Line[]>(static_cast<std::size_t>((size + 63) / 64 + 1));
   std::byte* data = lines[0].bytes;
   return {data, Memory{data, size, Owner(lines, data)}};
 }

@@ -50,8 +50,7 @@ class TableReader {
 
   void add(UniqueArray batch) {
     std::int64_t length = 0;
-    const std::vector<Column> columns =
-        import_batch(fields_, top_.type, std::move(batch), length);
+    const std::vector<Column> columns = import_batch(fields_, top_.type, std::move(batch), length);
     num_rows_ += length;
     for (std::size_t index = 0; index < columns.size(); ++index) {
       keep(chunks_[index], columns[index]);

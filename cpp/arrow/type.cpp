@@ -150,7 +150,8 @@ bool is_list(Layout layout) {
 
 void check_children(const Type& type) {
   const std::size_t count = type.children.size();
-  const bool right = is_list(type.layout) ? count == 1 : type.layout == Layout::Struct || count == 0;
+  const bool right =
+      is_list(type.layout) ? count == 1 : type.layout == Layout::Struct || count == 0;
   if (!right) unsupported(type.format, "has the wrong number of children");
   if (type.kind == Kind::Map) {
     const Type& entries = *type.children[0].type;
@@ -238,9 +239,13 @@ UniqueSchema own_schema(std::unique_ptr<SchemaContent> content, std::int64_t fla
 
 }  // namespace
 
-TypePtr parse_type(const ArrowSchema& schema) { return parse_type_at(schema, 0); }
+TypePtr parse_type(const ArrowSchema& schema) {
+  return parse_type_at(schema, 0);
+}
 
-Field parse_field(const ArrowSchema& schema) { return parse_field_at(schema, 0); }
+Field parse_field(const ArrowSchema& schema) {
+  return parse_field_at(schema, 0);
+}
 
 TypePtr simple_type(std::string_view format) {
   return std::make_shared<const Type>(parse_format(std::string(format).c_str()));

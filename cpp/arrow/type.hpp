@@ -14,8 +14,25 @@ namespace elevon::arrow {
 
 // The logical family. Signedness and unit are in the Type; physical form is the Layout.
 enum class Kind : std::uint8_t {
-  Null, Bool, Int, UInt, Float, Decimal, Date, Time, Timestamp, Duration, Interval,
-  Utf8, Binary, FixedBinary, List, FixedList, Struct, Map, Dictionary,
+  Null,
+  Bool,
+  Int,
+  UInt,
+  Float,
+  Decimal,
+  Date,
+  Time,
+  Timestamp,
+  Duration,
+  Interval,
+  Utf8,
+  Binary,
+  FixedBinary,
+  List,
+  FixedList,
+  Struct,
+  Map,
+  Dictionary,
 };
 
 // The physical form: which buffers there are, and how a value is found in them.

@@ -2,8 +2,10 @@
 
 #include "arrow/unify.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <stdexcept>
 #include <string_view>
 #include <unordered_map>
@@ -16,8 +18,7 @@ namespace {
 bool same_memory(const Array& left, const Array& right) {
   return left.length == right.length && left.offset == right.offset &&
          left.buffers == right.buffers && left.validity == right.validity &&
-         left.children.empty() && right.children.empty() &&
-         left.type->layout != Layout::Views;
+         left.children.empty() && right.children.empty() && left.type->layout != Layout::Views;
 }
 
 // The bytes of one value; bools as one byte.
@@ -138,7 +139,7 @@ std::vector<Memory> Union::offset_buffers() const {
   auto* offset = reinterpret_cast<Offset*>(offsets.data);
   *offset = 0;
   for (const std::string_view value : values_) {
-    std::memcpy(bytes.data + *offset, value.data(), value.size());
+    std::ranges::copy(std::as_bytes(std::span(value)), bytes.data + *offset);
     offset[1] = static_cast<Offset>(*offset + static_cast<Offset>(value.size()));
     ++offset;
   }
@@ -161,7 +162,7 @@ std::vector<Memory> Union::view_buffers() const {
     std::byte* target = views.data + index * sizeof(View);
     std::memcpy(target, &view, sizeof view);
     if (value.size() <= View::kInline) {
-      std::memcpy(target + 4, value.data(), value.size());
+      std::ranges::copy(std::as_bytes(std::span(value)), target + 4);
       continue;
     }
     view.offset = used;

@@ -36,8 +36,8 @@ struct Array {
   TypePtr type;
   std::int64_t length = 0;
   std::int64_t offset = 0;
-  std::int64_t null_count = 0;             // exact, never "unknown"
-  const std::uint8_t* validity = nullptr;  // nullptr: all valid, or all null (Layout::Null)
+  std::int64_t null_count = 0;                // exact, never "unknown"
+  const std::uint8_t* validity = nullptr;     // nullptr: all valid, or all null (Layout::Null)
   std::array<const std::byte*, 2> buffers{};  // in the order of Layout; safe to read, never nullptr
   std::vector<std::span<const std::byte>> data_buffers;  // of Layout::Views
   std::vector<ArrayPtr> children;
@@ -76,8 +76,7 @@ template <typename Offset>
 class OffsetReader {
  public:
   explicit OffsetReader(const Array& array)
-      : offsets_(array.values<Offset>()),
-        bytes_(reinterpret_cast<const char*>(array.buffers[1])) {}
+      : offsets_(array.values<Offset>()), bytes_(reinterpret_cast<const char*>(array.buffers[1])) {}
   [[nodiscard]] std::int64_t size(std::int64_t row) const {
     return offsets_[row + 1] - offsets_[row];
   }

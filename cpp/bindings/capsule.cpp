@@ -57,7 +57,9 @@ void release_stream(PyObject* capsule) {
   release_content<ArrowArrayStream>(capsule, "arrow_array_stream");
 }
 
-void release_schema(PyObject* capsule) { release_content<ArrowSchema>(capsule, "arrow_schema"); }
+void release_schema(PyObject* capsule) {
+  release_content<ArrowSchema>(capsule, "arrow_schema");
+}
 
 // A capsule that owns the struct until a consumer moves it out.
 template <typename Struct>
@@ -75,8 +77,10 @@ TablePtr import_table(const py::object& source) {
   if (py::isinstance<arrow::Table>(source)) return source.cast<TablePtr>();
   if (py::hasattr(source, "__arrow_c_stream__")) return make_table(read_stream(source));
   if (py::hasattr(source, "__arrow_c_array__")) return make_table(read_array(source));
-  throw py::type_error("expected a table with __arrow_c_stream__ (pyarrow, pandas, polars, "
-                       "DuckDB), got " + type_name(source));
+  throw py::type_error(
+      "expected a table with __arrow_c_stream__ (pyarrow, pandas, polars, "
+      "DuckDB), got " +
+      type_name(source));
 }
 
 std::vector<arrow::Field> import_fields(const py::object& source) {

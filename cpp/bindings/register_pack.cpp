@@ -25,8 +25,8 @@ Packed own_messages(std::vector<kernel::Message> messages) {
   return owned;
 }
 
-Packed partition(const py::object& source, const std::vector<std::int64_t>& columns,
-                 int partitions, int threads) {
+Packed partition(const py::object& source, const std::vector<std::int64_t>& columns, int partitions,
+                 int threads) {
   const TablePtr table = import_table(source);
   check_threads(threads);
   const py::gil_scoped_release released;
@@ -56,8 +56,7 @@ kernel::Received receive(const py::handle& message) {
     throw py::error_already_set();
   }
   const std::shared_ptr<Py_buffer> owner(view.release(), release_buffer);
-  return {{static_cast<const std::byte*>(owner->buf), static_cast<std::size_t>(owner->len)},
-          owner};
+  return {{static_cast<const std::byte*>(owner->buf), static_cast<std::size_t>(owner->len)}, owner};
 }
 
 TablePtr unpack(const py::object& schema, const py::sequence& messages) {
@@ -78,11 +77,11 @@ py::buffer_info message_buffer(kernel::Message& message) {
 void register_pack(py::module_& module) {
   py::class_<kernel::Message>(module, "Packed", py::buffer_protocol())
       .def_readonly("num_rows", &kernel::Message::num_rows)
-      .def_property_readonly(
-          "nbytes", [](const kernel::Message& message) { return message.bytes.size(); })
+      .def_property_readonly("nbytes",
+                             [](const kernel::Message& message) { return message.bytes.size(); })
       .def_buffer(&message_buffer);
-  module.def("partition", &partition, py::arg("table"), py::arg("columns"),
-             py::arg("partitions"), py::arg("threads") = 1);
+  module.def("partition", &partition, py::arg("table"), py::arg("columns"), py::arg("partitions"),
+             py::arg("threads") = 1);
   module.def("pack_slices", &pack_slices, py::arg("table"), py::arg("bounds"));
   module.def("unpack", &unpack, py::arg("schema"), py::arg("messages"));
 }

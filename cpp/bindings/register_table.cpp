@@ -23,8 +23,8 @@ TablePtr hash_rows(const py::object& source, const std::vector<std::int64_t>& co
   const auto keys = columns_at(*table, columns);
   if (keys.empty()) throw std::invalid_argument("hash_rows needs at least one column");
   auto hashes = kernel::hash_rows(keys, threads);
-  const arrow::ArrayPtr array = arrow::make_array(arrow::simple_type("L"), table->num_rows(), 0,
-                                                  {}, {kernel::share(std::move(hashes))});
+  const arrow::ArrayPtr array = arrow::make_array(arrow::simple_type("L"), table->num_rows(), 0, {},
+                                                  {kernel::share(std::move(hashes))});
   arrow::Field field{"hash", array->type, false, ""};
   return make_table({{arrow::Column(std::move(field), {array})}, table->num_rows()});
 }
@@ -56,8 +56,7 @@ void register_table(py::module_& module) {
           "__arrow_c_stream__",
           [](const arrow::Table& table, const py::object&) { return stream_capsule(table); },
           py::arg("requested_schema") = py::none());
-  module.def("hash_rows", &hash_rows, py::arg("table"), py::arg("columns"),
-             py::arg("threads") = 1);
+  module.def("hash_rows", &hash_rows, py::arg("table"), py::arg("columns"), py::arg("threads") = 1);
   module.def("take", &take, py::arg("table"), py::arg("indices"), py::arg("threads") = 1);
   module.def("pooled_bytes", &kernel::pooled_bytes);
   module.def("trim_pool", &kernel::trim_pool, py::call_guard<py::gil_scoped_release>());

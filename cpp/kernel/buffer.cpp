@@ -113,7 +113,9 @@ Pool& pool() {
   return *instance;
 }
 
-bool is_pooled(std::int64_t capacity) { return capacity >= config::kHugePage; }
+bool is_pooled(std::int64_t capacity) {
+  return capacity >= config::kHugePage;
+}
 
 Block allocate_block(std::int64_t size) {
   if (size < 0) throw std::invalid_argument("a buffer of negative size");
@@ -170,8 +172,12 @@ arrow::Memory share(Buffer buffer) {
   return {data, size, std::make_shared<const Buffer>(std::move(buffer))};
 }
 
-std::int64_t pooled_bytes() { return pool().bytes(); }
+std::int64_t pooled_bytes() {
+  return pool().bytes();
+}
 
-void trim_pool() { pool().trim(); }
+void trim_pool() {
+  pool().trim();
+}
 
 }  // namespace elevon::kernel

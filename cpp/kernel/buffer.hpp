@@ -54,9 +54,7 @@ class OwnedArray {
   [[nodiscard]] T& operator[](std::int64_t index) const { return data()[index]; }
   [[nodiscard]] T* begin() const { return data(); }
   [[nodiscard]] T* end() const { return data() + size_; }
-  [[nodiscard]] std::span<T> span() const {
-    return {data(), static_cast<std::size_t>(size_)};
-  }
+  [[nodiscard]] std::span<T> span() const { return {data(), static_cast<std::size_t>(size_)}; }
   [[nodiscard]] Buffer take() && { return std::move(buffer_); }
 
  private:

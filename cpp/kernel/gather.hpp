@@ -71,8 +71,12 @@ decltype(auto) visit_rows(const Source& source, const Rows& rows, F&& f) {
   return rows.visit([&](const auto* numbers) { return f(numbers, ManyChunks(source)); });
 }
 
-[[nodiscard]] constexpr bool is_missing(std::uint32_t row) { return row == kNoRow32; }
-[[nodiscard]] constexpr bool is_missing(std::int64_t row) { return row == kNoRow64; }
+[[nodiscard]] constexpr bool is_missing(std::uint32_t row) {
+  return row == kNoRow32;
+}
+[[nodiscard]] constexpr bool is_missing(std::int64_t row) {
+  return row == kNoRow64;
+}
 
 // Thrown where the result's 32-bit offsets cannot address its bytes or values: `gather` answers by
 // making several chunks. Never leaves it.

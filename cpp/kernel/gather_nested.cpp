@@ -46,9 +46,9 @@ Source child_source(const Source& source, std::size_t child, Cut&& cut) {
 ArrayPtr with_children(const Source& source, const Rows& rows, int threads,
                        std::vector<arrow::Memory> buffers, std::vector<ArrayPtr> children) {
   Validity validity = gather_validity(source, rows, threads);
-  auto result = std::make_shared<Array>(
-      *make_array(source.type_ptr(), rows.size(), validity.null_count, std::move(validity.bits),
-                  std::move(buffers)));
+  auto result =
+      std::make_shared<Array>(*make_array(source.type_ptr(), rows.size(), validity.null_count,
+                                          std::move(validity.bits), std::move(buffers)));
   result->children = std::move(children);
   return result;
 }
@@ -57,8 +57,8 @@ ArrayPtr with_children(const Source& source, const Rows& rows, int threads,
 template <typename Offset, typename SpanOf, typename Number, typename Locate>
 OwnedArray<std::int64_t> expand_lists(const Source& source, const Source& child,
                                       const Number* numbers, const Locate& locate,
-                                      std::int64_t rows, int threads,
-                                      OwnedArray<Offset>& offsets, const SpanOf& span_of) {
+                                      std::int64_t rows, int threads, OwnedArray<Offset>& offsets,
+                                      const SpanOf& span_of) {
   const auto size_of = [&](std::int64_t row) -> std::int64_t {
     if (is_missing(numbers[row])) return 0;
     const Place place = locate(static_cast<std::int64_t>(numbers[row]));
@@ -70,8 +70,8 @@ OwnedArray<std::int64_t> expand_lists(const Source& source, const Source& child,
     for (std::int64_t row = part.begin; row < part.end; ++row) {
       if (is_missing(numbers[row])) continue;
       const Place place = locate(static_cast<std::int64_t>(numbers[row]));
-      std::int64_t value = child.starts()[place.chunk] +
-                           span_of(*source.chunks()[place.chunk], place.row).begin;
+      std::int64_t value =
+          child.starts()[place.chunk] + span_of(*source.chunks()[place.chunk], place.row).begin;
       for (std::int64_t at = offsets[row]; at < offsets[row + 1]; ++at) values[at] = value++;
     }
   });

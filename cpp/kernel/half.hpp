@@ -25,7 +25,11 @@ struct Half {
   return std::bit_cast<double>(sign | wide << 52 | fraction << 42);
 }
 
-[[nodiscard]] inline double to_double(float value) { return static_cast<double>(value); }
-[[nodiscard]] inline double to_double(double value) { return value; }
+[[nodiscard]] inline double to_double(float value) {
+  return static_cast<double>(value);
+}
+[[nodiscard]] inline double to_double(double value) {
+  return value;
+}
 
 }  // namespace elevon::kernel

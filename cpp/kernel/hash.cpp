@@ -109,8 +109,8 @@ void each_unsigned(const Array& array, Range rows, Sink&& sink) {
 template <typename T, typename Sink>
 void each_float(const Array& array, Range rows, Sink&& sink) {
   const T* values = array.values<T>();
-  each(array, rows, [values](std::int64_t row) { return float_word(to_double(values[row])); },
-       sink);
+  each(
+      array, rows, [values](std::int64_t row) { return float_word(to_double(values[row])); }, sink);
 }
 
 template <typename Sink>
@@ -171,8 +171,7 @@ void each_index(const Array& array, Range rows, const std::uint64_t* words, Sink
 
 // Indices were checked to be in range, so their sign does not matter.
 template <typename Sink>
-void each_dictionary_word(const Array& array, Range rows, const std::uint64_t* words,
-                          Sink&& sink) {
+void each_dictionary_word(const Array& array, Range rows, const std::uint64_t* words, Sink&& sink) {
   switch (array.type->width) {
     case 1: return each_index<std::uint8_t>(array, rows, words, sink);
     case 2: return each_index<std::uint16_t>(array, rows, words, sink);
@@ -216,8 +215,8 @@ void check_hashable(const arrow::Column& column) {
   const arrow::Type& type = column.type();
   const bool dictionary = type.layout == Layout::Dictionary;
   if (!is_hashable(dictionary ? *type.dictionary : type)) {
-    throw std::invalid_argument("column '" + column.field().name + "' of type " +
-                                describe(type) + " cannot be a key");
+    throw std::invalid_argument("column '" + column.field().name + "' of type " + describe(type) +
+                                " cannot be a key");
   }
 }
 
@@ -225,8 +224,8 @@ void check_hashable(const arrow::Column& column) {
 template <typename F>
 void each_chunk(const arrow::Column& column, Range rows, F&& f) {
   const auto& starts = column.starts();
-  auto at = static_cast<std::size_t>(
-      std::upper_bound(starts.begin(), starts.end(), rows.begin) - starts.begin() - 1);
+  auto at = static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), rows.begin) -
+                                     starts.begin() - 1);
   for (std::int64_t row = rows.begin; row < rows.end; ++at) {
     const std::int64_t end = std::min(rows.end, starts[at + 1]);
     f(*column.chunks()[at], Range{row - starts[at], end - starts[at]}, row - rows.begin);
@@ -241,8 +240,8 @@ std::uint64_t bytes_word(std::string_view bytes) {
   std::size_t left = bytes.size();
   std::uint64_t state = kSecret0;
   for (; left > 16; left -= 16, data += 16) {
-    state = multiply_fold(read<std::uint64_t>(data) ^ kSecret1,
-                          read<std::uint64_t>(data + 8) ^ state);
+    state =
+        multiply_fold(read<std::uint64_t>(data) ^ kSecret1, read<std::uint64_t>(data + 8) ^ state);
   }
   const Ends ends = read_short(data, left);
   state = multiply_fold(ends.first ^ kSecret1, ends.last ^ state);

@@ -27,7 +27,8 @@ inline constexpr std::uint64_t kHashSeed = 0x9E3779B97F4A7C15ULL;
 inline constexpr std::uint64_t kNullWord = 0xD6E8FEB86659FD93ULL;
 
 // A bijection of 64-bit words (Pelle Evensen's "moremur" constants): one integer key column can be
-// joined on its hashes alone. https://mostlymangling.blogspot.com/2019/12/stronger-better-morer-moremur-better.html
+// joined on its hashes alone.
+// https://mostlymangling.blogspot.com/2019/12/stronger-better-morer-moremur-better.html
 [[nodiscard]] constexpr std::uint64_t mix64(std::uint64_t word) {
   word ^= word >> 27;
   word *= 0x3C79AC492BA7B653ULL;

@@ -2,6 +2,7 @@
 
 #include "kernel/indices.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -21,8 +22,8 @@ void read(const arrow::Array& chunk, std::int64_t num_rows, std::int64_t* out) {
     }
     out[row] = static_cast<std::int64_t>(values[row]);
     if (out[row] < 0 || out[row] >= num_rows) {
-      throw std::invalid_argument("index " + std::to_string(values[row]) +
-                                  " is out of range for " + std::to_string(num_rows) + " rows");
+      throw std::invalid_argument("index " + std::to_string(values[row]) + " is out of range for " +
+                                  std::to_string(num_rows) + " rows");
     }
   }
 }
@@ -45,10 +46,17 @@ void read_unsigned(const arrow::Array& chunk, std::int64_t num_rows, std::int64_
   }
 }
 
+OwnedArray<std::int64_t> no_rows(std::int64_t length) {
+  OwnedArray<std::int64_t> out(length);
+  std::fill(out.begin(), out.end(), kNoRow64);
+  return out;
+}
+
 }  // namespace
 
 OwnedArray<std::int64_t> read_indices(const arrow::Column& column, std::int64_t num_rows) {
   const arrow::Kind kind = column.type().kind;
+  if (kind == arrow::Kind::Null) return no_rows(column.length());
   if (kind != arrow::Kind::Int && kind != arrow::Kind::UInt) {
     throw std::invalid_argument("indices must be integers, not " + describe(column.type()));
   }

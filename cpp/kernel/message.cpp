@@ -54,7 +54,9 @@ std::int64_t FrameLayout::tables_bytes() const {
   return pad(static_cast<std::int64_t>(sizeof(FrameHeader)) + size_of(nodes_) + size_of(buffers_));
 }
 
-std::int64_t FrameLayout::bytes() const { return tables_bytes() + payload_; }
+std::int64_t FrameLayout::bytes() const {
+  return tables_bytes() + payload_;
+}
 
 std::byte* FrameLayout::at(std::byte* frame, std::size_t index) const {
   return frame + tables_bytes() + buffers_[index].offset;
@@ -62,13 +64,15 @@ std::byte* FrameLayout::at(std::byte* frame, std::size_t index) const {
 
 void FrameLayout::write(std::byte* frame) const {
   const std::int64_t tables = tables_bytes();
-  const FrameHeader header{kFrameMagic, bytes(), rows_, std::ssize(nodes_), std::ssize(buffers_),
-                           {}};
+  const FrameHeader header{kFrameMagic,          bytes(), rows_, std::ssize(nodes_),
+                           std::ssize(buffers_), {}};
   std::memset(frame, 0, static_cast<std::size_t>(tables));
   std::memcpy(frame, &header, sizeof header);
   std::byte* at = frame + sizeof header;
-  std::memcpy(at, nodes_.data(), static_cast<std::size_t>(size_of(nodes_)));
-  at += size_of(nodes_);
+  for (const FrameNode& node : nodes_) {
+    std::memcpy(at, &node, sizeof node);
+    at += sizeof node;
+  }
   for (const FrameBuffer& buffer : buffers_) {
     const FrameBuffer placed{buffer.offset + tables, buffer.size};
     std::memcpy(at, &placed, sizeof placed);

@@ -206,8 +206,7 @@ Message pack_rows(const arrow::Table& table, Range rows) {
   return message;
 }
 
-std::vector<Message> pack_slices(const arrow::Table& table,
-                                 std::span<const std::int64_t> bounds) {
+std::vector<Message> pack_slices(const arrow::Table& table, std::span<const std::int64_t> bounds) {
   if (bounds.empty()) throw std::invalid_argument("pack_slices needs at least one bound");
   std::vector<Message> messages;
   for (std::size_t index = 0; index + 1 < bounds.size(); ++index) {

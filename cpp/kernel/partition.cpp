@@ -247,8 +247,7 @@ std::vector<Message> partition(const Table& table, std::span<const Column* const
   cut_ranges(table, {0, table.num_rows()}, ranges);
   Partitioners partitioners;
   for (const Range rows : ranges) {
-    partitioners.push_back(
-        std::make_unique<Partitioner>(table, hasher, rows, partitions, threads));
+    partitioners.push_back(std::make_unique<Partitioner>(table, hasher, rows, partitions, threads));
     partitioners.back()->plan();
   }
   std::vector<std::vector<std::byte*>> places;

@@ -13,11 +13,11 @@ namespace elevon::kernel {
 // A few thousand rows of one worker, worked through column by column while they lie in cache.
 struct Block {
   int worker;
-  Range rows;                    // of the table; within one chunk of every column
+  Range rows;  // of the table; within one chunk of every column
   int partitions;
-  const std::uint16_t* numbers;  // each row's partition
-  const std::uint32_t* counts;   // each partition's rows
-  const std::uint16_t* order;    // rows from rows.begin on, partition after partition
+  const std::uint16_t* numbers;   // each row's partition
+  const std::uint32_t* counts;    // each partition's rows
+  const std::uint16_t* order;     // rows from rows.begin on, partition after partition
   const std::int64_t* positions;  // where each partition's first row of the block goes
   bool roomy;  // the worker owns a cache line of 8-byte rows behind whatever the block writes
 
@@ -38,8 +38,8 @@ struct Block {
 class RowMap {
  public:
   // `cuts` are rows that no block may cross (ends of chunks), ascending.
-  RowMap(const RowHasher& hasher, Range rows, const std::vector<std::int64_t>& cuts,
-         int partitions, int workers);
+  RowMap(const RowHasher& hasher, Range rows, const std::vector<std::int64_t>& cuts, int partitions,
+         int workers);
 
   [[nodiscard]] int partitions() const { return partitions_; }
   [[nodiscard]] int workers() const { return workers_; }

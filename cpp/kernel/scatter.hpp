@@ -48,15 +48,15 @@ class BitScatter {
   // The bit of every row of the block: is_set(row in the block).
   template <typename IsSet>
   void scatter(const Block& block, IsSet&& is_set) const {
-    block.each([&](int partition, const std::uint16_t* rows, std::int64_t count,
-                   std::int64_t position) {
-      std::uint64_t word = 0;
-      for (std::int64_t at = 0; at < count; ++at, ++position) {
-        word |= std::uint64_t{is_set(rows[at])} << (position & 63);
-        if ((position & 63) == 63) word = flush(partition, position, word);
-      }
-      if ((position & 63) != 0) flush(partition, position, word);
-    });
+    block.each(
+        [&](int partition, const std::uint16_t* rows, std::int64_t count, std::int64_t position) {
+          std::uint64_t word = 0;
+          for (std::int64_t at = 0; at < count; ++at, ++position) {
+            word |= std::uint64_t{is_set(rows[at])} << (position & 63);
+            if ((position & 63) == 63) word = flush(partition, position, word);
+          }
+          if ((position & 63) != 0) flush(partition, position, word);
+        });
   }
   // How many bits are set among the first `rows`.
   [[nodiscard]] std::int64_t count(int partition, std::int64_t rows) const;

@@ -1,6 +1,7 @@
 // Scatters what cannot be written piece by piece: gathered for each partition, then packed.
 // Before it: scatter.hpp, gather, pack.
 
+#include <stdexcept>
 #include <utility>
 
 #include "kernel/gather.hpp"
@@ -10,7 +11,9 @@
 namespace elevon::kernel {
 namespace {
 
-std::size_t at(int partition) { return static_cast<std::size_t>(partition); }
+std::size_t at(int partition) {
+  return static_cast<std::size_t>(partition);
+}
 
 class GatheredScatterer : public Scatterer {
  public:
@@ -29,9 +32,7 @@ class GatheredScatterer : public Scatterer {
     const std::int64_t size = map_.size(partition);
     const Rows rows(std::span(rows_, static_cast<std::size_t>(size)));
     rows_ += size;
-    plan_column(layout, column_.field().type,
-                {gather_array(source_, rows, useful_threads(size, threads_))},
-                tasks_[at(partition)]);
+    plan_column(layout, column_.field().type, {gathered(rows)}, tasks_[at(partition)]);
   }
 
   void place(const FrameLayout& layout, std::byte* frame, int partition) override {
@@ -42,6 +43,17 @@ class GatheredScatterer : public Scatterer {
   void scatter(const Block& /*block*/) override {}
 
  private:
+  // Ranges are cut so that a partition fits its offsets; only list views that share their values
+  // can still become too long when each gets its own.
+  [[nodiscard]] arrow::ArrayPtr gathered(const Rows& rows) const {
+    try {
+      return gather_array(source_, rows, useful_threads(rows.size(), threads_));
+    } catch (const OffsetOverflow&) {
+      throw std::invalid_argument("the lists of column '" + column_.field().name +
+                                  "' outgrow 32-bit offsets when they are written out");
+    }
+  }
+
   const arrow::Column& column_;
   Source source_;
   const RowMap& map_;

@@ -12,13 +12,14 @@ namespace {
 
 using arrow::View;
 
-std::size_t at(int partition) { return static_cast<std::size_t>(partition); }
+std::size_t at(int partition) {
+  return static_cast<std::size_t>(partition);
+}
 
 // How many bytes each worker has for each partition; after `sum` where they begin.
 class ByteCounts {
  public:
-  explicit ByteCounts(const RowMap& map)
-      : map_(map), bytes_(map.index(map.workers() + 1, 0)) {}
+  explicit ByteCounts(const RowMap& map) : map_(map), bytes_(map.index(map.workers() + 1, 0)) {}
 
   // The counter that the worker adds to (before sum) or starts from (after it).
   std::int64_t& add(int worker, int partition) { return bytes_[map_.index(worker + 1, partition)]; }
@@ -129,19 +130,19 @@ class OffsetScatterer : public StringScatterer {
 
   void scatter_rows(const Block& block, const BlockChunk& chunk) override {
     const arrow::OffsetReader<Offset> read(chunk.array);
-    block.each([&](int partition, const std::uint16_t* rows, std::int64_t count,
-                   std::int64_t position) {
-      auto* offsets = reinterpret_cast<Offset*>(row_targets_[at(partition)]) + position;
-      std::byte* bytes = byte_targets_[at(partition)];
-      std::int64_t end = bytes_.start(block.worker, partition);
-      for (std::int64_t row = 0; row < count; ++row) {
-        const std::string_view value = read(chunk.row + rows[row]);
-        offsets[row] = static_cast<Offset>(end);
-        small_copy(bytes + end, value.data(), static_cast<std::int64_t>(value.size()));
-        end += static_cast<std::int64_t>(value.size());
-      }
-      bytes_.start(block.worker, partition) = end;
-    });
+    block.each(
+        [&](int partition, const std::uint16_t* rows, std::int64_t count, std::int64_t position) {
+          auto* offsets = reinterpret_cast<Offset*>(row_targets_[at(partition)]) + position;
+          std::byte* bytes = byte_targets_[at(partition)];
+          std::int64_t end = bytes_.start(block.worker, partition);
+          for (std::int64_t row = 0; row < count; ++row) {
+            const std::string_view value = read(chunk.row + rows[row]);
+            offsets[row] = static_cast<Offset>(end);
+            small_copy(bytes + end, value.data(), static_cast<std::int64_t>(value.size()));
+            end += static_cast<std::int64_t>(value.size());
+          }
+          bytes_.start(block.worker, partition) = end;
+        });
   }
 };
 
@@ -166,21 +167,21 @@ class ViewScatterer : public StringScatterer {
   void scatter_rows(const Block& block, const BlockChunk& chunk) override {
     const View* views = chunk.array.values<View>() + chunk.row;
     const arrow::ViewReader read(chunk.array);
-    block.each([&](int partition, const std::uint16_t* rows, std::int64_t count,
-                   std::int64_t position) {
-      auto* target = reinterpret_cast<View*>(row_targets_[at(partition)]) + position;
-      std::int64_t& end = bytes_.start(block.worker, partition);
-      for (std::int64_t row = 0; row < count; ++row) {
-        const std::int64_t source = rows[row];
-        target[row] = chunk.array.is_valid(chunk.row + source) ? views[source] : View{};
-        const std::int64_t bytes = stored_bytes(chunk.array, chunk.row + source);
-        if (bytes == 0) continue;
-        target[row] = placed_view(views[source], end);
-        std::memcpy(byte_targets_[at(partition)] + end, read(chunk.row + source).data(),
-                    static_cast<std::size_t>(bytes));
-        end += bytes;
-      }
-    });
+    block.each(
+        [&](int partition, const std::uint16_t* rows, std::int64_t count, std::int64_t position) {
+          auto* target = reinterpret_cast<View*>(row_targets_[at(partition)]) + position;
+          std::int64_t& end = bytes_.start(block.worker, partition);
+          for (std::int64_t row = 0; row < count; ++row) {
+            const std::int64_t source = rows[row];
+            target[row] = chunk.array.is_valid(chunk.row + source) ? views[source] : View{};
+            const std::int64_t bytes = stored_bytes(chunk.array, chunk.row + source);
+            if (bytes == 0) continue;
+            target[row] = placed_view(views[source], end);
+            std::memcpy(byte_targets_[at(partition)] + end, read(chunk.row + source).data(),
+                        static_cast<std::size_t>(bytes));
+            end += bytes;
+          }
+        });
   }
 };
 

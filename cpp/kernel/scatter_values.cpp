@@ -16,7 +16,9 @@ namespace {
 
 using arrow::Layout;
 
-std::size_t at(int partition) { return static_cast<std::size_t>(partition); }
+std::size_t at(int partition) {
+  return static_cast<std::size_t>(partition);
+}
 
 template <std::size_t Width>
 struct Value {
@@ -69,9 +71,7 @@ class FixedScatterer : public Scatterer {
         buffers_(at(map.partitions())),
         targets_(at(map.partitions())) {}
 
-  [[nodiscard]] bool needs_order() const override {
-    return !compresses_ || validity_.has_nulls();
-  }
+  [[nodiscard]] bool needs_order() const override { return !compresses_ || validity_.has_nulls(); }
 
   void plan(FrameLayout& layout, int partition) override {
     validity_.plan(layout, partition);
@@ -85,14 +85,13 @@ class FixedScatterer : public Scatterer {
 
   void scatter(const Block& block) override {
     const BlockChunk chunk = chunk_of(column_, block);
-    const std::byte* values =
-        chunk.array.buffers[0] + (chunk.array.offset + chunk.row) * width_;
+    const std::byte* values = chunk.array.buffers[0] + (chunk.array.offset + chunk.row) * width_;
     if (validity_.has_nulls()) validity_.scatter(block, chunk);
     if (compresses_) return compress_block(block, values);
-    block.each([&](int partition, const std::uint16_t* rows, std::int64_t count,
-                   std::int64_t position) {
-      copy_values(values, width_, rows, count, targets_[at(partition)] + position * width_);
-    });
+    block.each(
+        [&](int partition, const std::uint16_t* rows, std::int64_t count, std::int64_t position) {
+          copy_values(values, width_, rows, count, targets_[at(partition)] + position * width_);
+        });
   }
 
   void finish(FrameLayout& layout, int partition) override { validity_.finish(layout, partition); }

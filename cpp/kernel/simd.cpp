@@ -61,8 +61,8 @@ ELEVON_AVX512 void compress8(const std::byte* values, const std::uint16_t* numbe
     const __m128i row_numbers = _mm_maskz_loadu_epi16(present, numbers + at);
     const __m512i row_values = _mm512_maskz_loadu_epi64(present, values + at * 8);
     for (int part = 0; part < Partitions; ++part) {
-      const __mmask8 mine = _mm_mask_cmpeq_epi16_mask(present, row_numbers,
-                                                      _mm_set1_epi16(static_cast<short>(part)));
+      const __mmask8 mine =
+          _mm_mask_cmpeq_epi16_mask(present, row_numbers, _mm_set1_epi16(static_cast<short>(part)));
       const int size = _mm_popcnt_u32(mine);
       const __m512i pressed = _mm512_maskz_compress_epi64(mine, row_values);
       if constexpr (Exact) {
@@ -147,8 +147,8 @@ void compress([[maybe_unused]] const std::byte* values, [[maybe_unused]] std::in
               [[maybe_unused]] std::byte** targets) {
 #if defined(__x86_64__)
   constexpr auto kAll = std::make_integer_sequence<int, kCompressPartitions>{};
-  const Compress run = exact ? choose<true>(width, partitions, kAll)
-                             : choose<false>(width, partitions, kAll);
+  const Compress run =
+      exact ? choose<true>(width, partitions, kAll) : choose<false>(width, partitions, kAll);
   run(values, numbers, count, targets);
 #endif
 }

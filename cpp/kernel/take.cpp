@@ -71,7 +71,8 @@ ArrayPtr join_fixed(const Column& column, int threads) {
 ArrayPtr widen_offsets(const ArrayPtr& chunk, const arrow::TypePtr& type) {
   OwnedArray<std::int64_t> offsets(chunk->offset + chunk->length + 1);
   const auto* narrow = chunk->values<std::int32_t>();
-  for (std::int64_t row = 0; row <= chunk->length; ++row) offsets[chunk->offset + row] = narrow[row];
+  for (std::int64_t row = 0; row <= chunk->length; ++row)
+    offsets[chunk->offset + row] = narrow[row];
   auto wide = std::make_shared<arrow::Array>(*chunk);
   wide->type = type;
   wide->buffers[0] = reinterpret_cast<const std::byte*>(offsets.data());
@@ -182,7 +183,8 @@ Column combine_chunks(const Column& column, int threads) {
     return {column.field(), {join_fixed(column, threads)}};
   }
   const OwnedArray<std::int64_t> rows = all_rows(column.length());
-  Column result = gather(outgrows_offsets(column) ? widen(column) : column, Rows(rows.span()), threads);
+  Column result =
+      gather(outgrows_offsets(column) ? widen(column) : column, Rows(rows.span()), threads);
   if (result.chunks().size() > 1) {
     throw std::invalid_argument("column '" + column.field().name + "' of type " +
                                 describe(column.type()) + " outgrows its 32-bit offsets");
@@ -198,7 +200,8 @@ Column decode_dictionary(const Column& column, int threads) {
   }
   arrow::Field field = column.field();
   field.type = column.type().dictionary;
-  return gather(Column(std::move(field), {column.dictionary()}), Rows(entries.span(), true), threads);
+  return gather(Column(std::move(field), {column.dictionary()}), Rows(entries.span(), true),
+                threads);
 }
 
 }  // namespace elevon::kernel

@@ -189,8 +189,8 @@ FrameHeader read_header(Bytes rest) {
   if (rest.size() < sizeof header) malformed("it is cut off");
   std::memcpy(&header, rest.data(), sizeof header);
   if (header.magic != kFrameMagic) malformed("not a message of this version");
-  if (header.bytes < static_cast<std::int64_t>(sizeof header) ||
-      header.bytes > std::ssize(rest) || header.bytes % 64 != 0) {
+  if (header.bytes < static_cast<std::int64_t>(sizeof header) || header.bytes > std::ssize(rest) ||
+      header.bytes % 64 != 0) {
     malformed("its length is wrong");
   }
   if (header.rows < 0 || header.rows > arrow::kMaxRows) malformed("its rows are out of range");

@@ -55,6 +55,12 @@ def test_positions_of_every_integer_type(kind: str) -> None:
     assert result["a"].to_pylist() == [12, None, 10]
 
 
+def test_positions_of_the_null_type() -> None:
+    table = pa.table({"a": [10]})
+    assert pa.table(_native.take(table, pa.array([], pa.null()))).num_rows == 0
+    assert pa.table(_native.take(table, pa.nulls(2)))["a"].to_pylist() == [None, None]
+
+
 def test_positions_in_chunks_or_in_a_table() -> None:
     table = pa.table({"a": [10, 11, 12]})
     chunks = pa.chunked_array([[2], [], [0, 1]], pa.int64())
