@@ -64,6 +64,7 @@ class Attempts:
         size = record.size
         record.attempts += 1
         record.placed_s = self._board.at
+        record.overtaken = 0
         record.attempt = Attempt(
             record.attempts, gang, context, self._board.step, size, [None] * size
         )

@@ -185,7 +185,7 @@ class Dataflow:
         self._board.book.move(record, TaskEvent.OUTPUT_LOST)
         record.lost = None
         record.dropped = False
-        record.retries = record.false_starts = record.overtaken = 0
+        record.retries = record.false_starts = 0
         self.await_inputs(record)
 
     def _lose_partition(self, record: TaskRecord, rank: RankId, reason: str) -> None:
