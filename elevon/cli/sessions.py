@@ -10,10 +10,11 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import msgspec
 import psutil
 
-from elevon.errors import UsageError
+from elevon.errors import UsageError, WireError
 from elevon.model.pilots import PilotDescription
 from elevon.session import default_root
 from elevon.wire.keys import ConnectionFile, PilotFile, read_connection
@@ -58,10 +59,15 @@ class PilotHome:
 
 
 def find_pilots(root: Path | None = None) -> list[PilotHome]:
-    """All pilots under the directory of sessions, the newest first."""
+    """All pilots under the directory of sessions, the newest first.
+
+    What cannot be read, because another release wrote it or because it is being deleted, is named
+    on standard error and left out: it must not hide the others.
+    """
     base = default_root() if root is None else root
-    homes = [_home(path.parent) for path in base.glob("session.*/pilot.*/pilot.json")]
-    return sorted(homes, key=lambda home: home.submitted, reverse=True)
+    homes = [_readable(path.parent) for path in base.glob("session.*/pilot.*/pilot.json")]
+    known = [home for home in homes if home is not None]
+    return sorted(known, key=lambda home: home.submitted, reverse=True)
 
 
 def choose(wanted: str | None) -> list[PilotHome]:
@@ -91,6 +97,14 @@ def choose(wanted: str | None) -> list[PilotHome]:
 
 def _is_called(home: PilotHome, wanted: str) -> bool:
     return home.session.startswith(wanted) or home.pilot.startswith(wanted)
+
+
+def _readable(directory: Path) -> PilotHome | None:
+    try:
+        return _home(directory)
+    except (OSError, WireError, msgspec.DecodeError) as error:
+        click.echo(f"left out: {directory}: {error}", err=True)
+        return None
 
 
 def _home(directory: Path) -> PilotHome:

@@ -214,6 +214,20 @@ def test_status_knows_living_and_ended_pilots(run: Run, living, home: Path) -> N
     assert [line.split()[4] for line in lines if pilot.id in line] == ["active"]
 
 
+def test_a_directory_of_another_release_does_not_hide_the_others(
+    run: Run, living, home: Path
+) -> None:
+    _, pilot, _ = living
+    stranger = home / ".elevon" / "sessions" / "session.0ld" / "pilot.0ld"
+    stranger.mkdir(parents=True)
+    (stranger / "pilot.json").write_text('{"ranks": "three"}')
+    done = run("status", "--json")
+    (stranger / "pilot.json").unlink()
+
+    assert pilot.id in {entry["pilot"] for entry in json_of(done)["pilots"]}
+    assert f"left out: {stranger}" in done.stderr
+
+
 def test_asking_does_not_end_or_keep_a_pilot(run: Run, living) -> None:
     _, pilot, _ = living
     assert run("status").returncode == 0
