@@ -7,11 +7,13 @@
 #include <utility>
 
 #include "kernel/join_decode.hpp"
+#include "kernel/join_equal.hpp"
 #include "kernel/join_keys.hpp"
 #include "kernel/join_match.hpp"
 #include "kernel/join_output.hpp"
 #include "kernel/join_partition.hpp"
 #include "kernel/join_plan.hpp"
+#include "kernel/join_scatter.hpp"
 
 namespace elevon::kernel {
 
@@ -85,16 +87,26 @@ class Join {
   }
 
   void match() {
-    OwnedArray<Index> probe_rows;
-    OwnedArray<Index> build_rows;
-    Verifier<Index> verifier{task_.keys.equality.get(), task_.plan.build_left, nullptr, nullptr};
-    if (verifier.equality != nullptr && probe_.placement.scattered()) {
-      probe_rows = row_numbers(probe_.placement);
-      build_rows = row_numbers(build_.placement);
-      verifier.probe_rows = probe_rows.data();
-      verifier.build_rows = build_rows.data();
-    }
+    left_keys_ = by_position(task_.keys.left_columns, placement(true));
+    right_keys_ = by_position(task_.keys.right_columns, placement(false));
+    std::unique_ptr<const KeyEquality> equality;
+    if (!task_.keys.exact) equality = make_key_equality(left_keys_, right_keys_);
+    const Verifier<Index> verifier{equality.get(), task_.plan.build_left};
     matches_ = match_sides(probe_, build_, scheme_, verifier, rules(), task_.plan);
+  }
+
+  [[nodiscard]] const Placement<Index>& placement(bool left) const {
+    return left == task_.plan.build_left ? build_.placement : probe_.placement;
+  }
+
+  std::vector<Column> by_position(const std::vector<Column>& keys,
+                                  const Placement<Index>& placement) const {
+    std::vector<Column> columns;
+    for (const Column& key : keys) {
+      columns.push_back(placement.scattered() ? scatter_column(key, placement, task_.plan.threads)
+                                              : combine_chunks(key, task_.plan.threads));
+    }
+    return columns;
   }
 
   [[nodiscard]] MatchRules rules() const {
@@ -145,14 +157,20 @@ class Join {
     }
   }
 
-  SideColumns<Index> side_columns(bool left) const {
+  SideColumns<Index> side_columns(bool left) {
     const bool probes = left != task_.plan.build_left;
     MatchedSide<Index> side;
-    side.placement = probes ? &probe_.placement : &build_.placement;
+    side.placement = &placement(left);
     side.positions = probes ? &Segment<Index>::probe : &Segment<Index>::build;
     side.may_miss = left ? keeps_right(task_.spec.how) : keeps_left(task_.spec.how);
     side.unordered = !probes;
-    return {side, matches_, task_.plan.threads};
+    SideColumns<Index> columns(side, matches_, task_.plan.threads);
+    std::vector<Column>& keys = left ? left_keys_ : right_keys_;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      const KeyPair key = task_.key(static_cast<std::int64_t>(i));
+      columns.know(left ? *key.left : *key.right, std::move(keys[i]));
+    }
+    return columns;
   }
 
   // The column whose every value is the result row's key, or nullptr.
@@ -214,6 +232,9 @@ class Join {
   Scheme scheme_;
   SideType probe_;
   SideType build_;
+  // The keys by position, where codes are not exact.
+  std::vector<Column> left_keys_;
+  std::vector<Column> right_keys_;
   Matches<Index> matches_;
 };
 

@@ -44,6 +44,10 @@ inline constexpr std::int64_t kLargePartitionFactor = 4;
 // first read the line that it overwrites. A quarter of L3.
 inline constexpr std::int64_t kStreamBytes = std::int64_t{8} << 20;
 
+// A value that is fetched from anywhere in memory costs as much as this many that are carried
+// through the partitions: below one result in so many rows, columns are not carried.
+inline constexpr std::int64_t kCarryFactor = 4;
+
 // How far ahead bytes of strings are fetched when the keys of candidate pairs are compared.
 inline constexpr std::int64_t kComparePrefetch = 16;
 

@@ -153,8 +153,8 @@ void KeyEquality::compare(const std::int64_t* left_rows, const std::int64_t* rig
   for (const auto& column : columns_) column->compare(left_rows, right_rows, count, equal);
 }
 
-std::unique_ptr<const KeyEquality> make_key_equality(std::vector<Column> left,
-                                                     std::vector<Column> right) {
+std::unique_ptr<const KeyEquality> make_key_equality(const std::vector<Column>& left,
+                                                     const std::vector<Column>& right) {
   std::vector<Equality> columns;
   for (std::size_t i = 0; i < left.size(); ++i) {
     const ArrayPtr left_array = only_chunk(left[i]);

@@ -32,8 +32,9 @@ class KeyEquality {
   std::vector<std::unique_ptr<const ColumnEquality>> columns_;
 };
 
-// For columns of at most one chunk and without dictionaries; pairs of comparable types.
+// For columns of at most one chunk and without dictionaries; pairs of comparable types. The
+// columns' arrays are kept.
 [[nodiscard]] std::unique_ptr<const KeyEquality> make_key_equality(
-    std::vector<arrow::Column> left, std::vector<arrow::Column> right);
+    const std::vector<arrow::Column>& left, const std::vector<arrow::Column>& right);
 
 }  // namespace elevon::kernel

@@ -173,19 +173,23 @@ SharedRange shared_range(const WordPair& pair, int threads) {
 }
 
 JoinKeys no_matches() {
-  return {
-      std::make_unique<UnmatchedCodes>(), std::make_unique<UnmatchedCodes>(), nullptr, 0, 0, false};
+  JoinKeys keys;
+  keys.left = std::make_unique<UnmatchedCodes>();
+  keys.right = std::make_unique<UnmatchedCodes>();
+  keys.span = 0;
+  return keys;
 }
 
 JoinKeys single_codes(WordPair pair, bool is_value, int threads) {
   const SharedRange range = shared_range(pair, threads);
   if (!range.any) return no_matches();
-  return {std::make_unique<SingleCodes>(std::move(pair.left)),
-          std::make_unique<SingleCodes>(std::move(pair.right)),
-          nullptr,
-          range.base,
-          range.span,
-          is_value};
+  JoinKeys keys;
+  keys.left = std::make_unique<SingleCodes>(std::move(pair.left));
+  keys.right = std::make_unique<SingleCodes>(std::move(pair.right));
+  keys.base = range.base;
+  keys.span = range.span;
+  keys.is_value = is_value;
+  return keys;
 }
 
 // The digit of a column with `size` possible values before it; nothing if it does not fit 64 bits.
@@ -213,7 +217,11 @@ std::optional<JoinKeys> packed_codes(std::vector<WordPair> pairs, bool nulls_equ
     left->add(std::move(pair.left), *digit);
     right->add(std::move(pair.right), *digit);
   }
-  return JoinKeys{std::move(left), std::move(right), nullptr, 0, size - 1, false};
+  JoinKeys keys;
+  keys.left = std::move(left);
+  keys.right = std::move(right);
+  keys.span = size - 1;
+  return keys;
 }
 
 OwnedArray<std::uint8_t> mark_null_keys(KeyColumns keys, int threads) {
@@ -251,9 +259,7 @@ std::unique_ptr<const CodeReader> hashed_side(KeyColumns keys, bool nulls_equal,
 std::vector<Column> plain_columns(KeyColumns keys, int threads) {
   std::vector<Column> columns;
   columns.reserve(keys.size());
-  for (const Column* key : keys) {
-    columns.push_back(combine_chunks(decode_dictionary(*key, threads), threads));
-  }
+  for (const Column* key : keys) columns.push_back(decode_dictionary(*key, threads));
   return columns;
 }
 
@@ -265,12 +271,12 @@ std::vector<const Column*> pointers(const std::vector<Column>& columns) {
 
 JoinKeys hashed_codes(KeyColumns left, KeyColumns right, bool nulls_equal, int code_bits,
                       int threads) {
-  std::vector<Column> left_plain = plain_columns(left, threads);
-  std::vector<Column> right_plain = plain_columns(right, threads);
   JoinKeys keys;
-  keys.left = hashed_side(pointers(left_plain), nulls_equal, code_bits, threads);
-  keys.right = hashed_side(pointers(right_plain), nulls_equal, code_bits, threads);
-  keys.equality = make_key_equality(std::move(left_plain), std::move(right_plain));
+  keys.exact = false;
+  keys.left_columns = plain_columns(left, threads);
+  keys.right_columns = plain_columns(right, threads);
+  keys.left = hashed_side(pointers(keys.left_columns), nulls_equal, code_bits, threads);
+  keys.right = hashed_side(pointers(keys.right_columns), nulls_equal, code_bits, threads);
   return keys;
 }
 

@@ -3,17 +3,17 @@
 //
 // Keys whose words fit 64 bits together (after each column is reduced to the range that both sides
 // share) get exact codes: equal codes mean equal keys. All others get hashes, and whoever matches
-// two codes must compare the rows (JoinKeys::equality).
+// two codes must compare the rows (JoinKeys::exact).
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "arrow/view.hpp"
 #include "kernel/join_config.hpp"
-#include "kernel/join_equal.hpp"
 #include "kernel/join_pieces.hpp"
 
 namespace elevon::kernel {
@@ -43,7 +43,11 @@ class CodeReader {
 struct JoinKeys {
   std::unique_ptr<const CodeReader> left;
   std::unique_ptr<const CodeReader> right;
-  std::unique_ptr<const KeyEquality> equality;  // nullptr: the codes are exact
+  // Rows with one code are equal. If not, left_columns and right_columns (without dictionaries)
+  // have to be compared; otherwise these are empty.
+  bool exact = true;
+  std::vector<arrow::Column> left_columns;
+  std::vector<arrow::Column> right_columns;
   // Exact codes that can match lie in [base, base + span]; others may occur and match nothing.
   std::uint64_t base = 0;
   std::uint64_t span = ~std::uint64_t{0};

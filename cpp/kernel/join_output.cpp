@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernel/join_config.hpp"
+#include "kernel/join_scatter.hpp"
 #include "kernel/join_stream.hpp"
 #include "kernel/parallel.hpp"
 
@@ -49,23 +51,64 @@ std::array<Column, 2> of_one_type(const Column& left, const Column& right, int t
 template <typename Index>
 const OwnedArray<Index>& SideColumns<Index>::rows() {
   if (rows_.size() > 0 || matches_.rows == 0) return rows_;
-  OwnedArray<Index> numbers;
-  if (side_.placement->scattered()) numbers = row_numbers(*side_.placement);
+  if (!side_.placement->scattered()) return positions();
+  const OwnedArray<Index> numbers = row_numbers(*side_.placement);
   rows_ = OwnedArray<Index>(matches_.rows);
   write_rows(matches_, threads_, rows_.data(), [&](const Segment<Index>& segment) {
     return [positions = segment.*side_.positions, numbers = numbers.data()](std::int64_t j) {
       const Index position = positions[j];
-      return position == kNoPosition<Index> || numbers == nullptr ? position : numbers[position];
+      return position == kNoPosition<Index> ? position : numbers[position];
     };
   });
   return rows_;
 }
 
 template <typename Index>
+const OwnedArray<Index>& SideColumns<Index>::positions() {
+  if (positions_.size() > 0 || matches_.rows == 0) return positions_;
+  positions_ = OwnedArray<Index>(matches_.rows);
+  write_rows(matches_, threads_, positions_.data(), [&](const Segment<Index>& segment) {
+    return [positions = segment.*side_.positions](std::int64_t j) { return positions[j]; };
+  });
+  return positions_;
+}
+
+template <typename Index>
+void SideColumns<Index>::know(const Column& column, Column scattered) {
+  const bool useful = side_.placement->scattered() && keeps_type(column) &&
+                      same_type(column.type(), scattered.type());
+  if (useful) known_.push_back({&column, std::move(scattered)});
+}
+
+template <typename Index>
+const Column* SideColumns<Index>::find_known(const Column& column) const {
+  for (const Known& known : known_) {
+    if (known.column == &column) return &known.scattered;
+  }
+  return nullptr;
+}
+
+// Few results of many rows are fetched from wherever they are.
+template <typename Index>
+bool SideColumns<Index>::worth_carrying(const Column& column) const {
+  return side_.placement->scattered() && keeps_type(column) &&
+         matches_.rows >= column.length() / join_config::kCarryFactor;
+}
+
+template <typename Index>
+std::vector<arrow::ArrayPtr> SideColumns<Index>::carry(const Column& scattered) {
+  if (has_common_width(scattered.type())) {
+    return {carry_column(scattered, side_, matches_, threads_)};
+  }
+  return gather(scattered, Rows(positions().span(), side_.may_miss), threads_).chunks();
+}
+
+template <typename Index>
 Column SideColumns<Index>::take(const Column& column, std::string name) {
   Field field = output_field(column, std::move(name), side_.may_miss);
-  if (side_.placement->scattered() && can_carry(column.type())) {
-    return {std::move(field), {carry_column(column, side_, matches_, threads_)}};
+  if (const Column* known = find_known(column)) return {std::move(field), carry(*known)};
+  if (worth_carrying(column)) {
+    return {std::move(field), carry(scatter_column(column, *side_.placement, threads_))};
   }
   return {std::move(field), gather(column, Rows(rows().span(), side_.may_miss), threads_).chunks()};
 }

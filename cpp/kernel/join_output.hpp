@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "arrow/table.hpp"
 #include "kernel/buffer.hpp"
@@ -19,7 +20,10 @@ class SideColumns {
   SideColumns(MatchedSide<Index> side, const Matches<Index>& matches, int threads)
       : side_(side), matches_(matches), threads_(threads) {}
 
-  // The column in every result row: carried if possible, otherwise fetched by row number.
+  // A column of the side that is scattered already; kept if it is of use.
+  void know(const arrow::Column& column, arrow::Column scattered);
+
+  // The column in every result row: carried if that pays, otherwise fetched by row number.
   [[nodiscard]] arrow::Column take(const arrow::Column& column, std::string name);
 
   // The number of this side's row in every result row; computed once.
@@ -28,10 +32,22 @@ class SideColumns {
   [[nodiscard]] bool may_miss() const { return side_.may_miss; }
 
  private:
+  struct Known {
+    const arrow::Column* column;
+    arrow::Column scattered;
+  };
+
+  [[nodiscard]] const arrow::Column* find_known(const arrow::Column& column) const;
+  [[nodiscard]] bool worth_carrying(const arrow::Column& column) const;
+  [[nodiscard]] std::vector<arrow::ArrayPtr> carry(const arrow::Column& scattered);
+  [[nodiscard]] const OwnedArray<Index>& positions();
+
   MatchedSide<Index> side_;
   const Matches<Index>& matches_;
   int threads_;
+  std::vector<Known> known_;
   OwnedArray<Index> rows_;
+  OwnedArray<Index> positions_;
 };
 
 // A key column where neither side has a row in every result row: the left value where there is a

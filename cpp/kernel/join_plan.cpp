@@ -34,7 +34,7 @@ int partition_bits_for(std::int64_t build_bytes) {
 
 bool is_dense(const JoinKeys& keys, std::int64_t rows) {
   const auto worth = join_config::kSlotsPerRow * static_cast<std::uint64_t>(rows);
-  return keys.equality == nullptr && keys.span < std::max(worth, join_config::kFewSlots);
+  return keys.exact && keys.span < std::max(worth, join_config::kFewSlots);
 }
 
 // The range is cut into partitions of 2^slot_bits values.

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "kernel/join_config.hpp"
+#include "kernel/join_equal.hpp"
 #include "kernel/join_pairs.hpp"
 #include "kernel/join_table.hpp"
 
@@ -21,33 +22,21 @@ struct MatchRules {
   bool existence = false;   // no pairs: only whether a probe row has a partner
 };
 
-// Compares the rows at positions of both sides, where equal codes are not enough.
+// Compares the keys at positions of both sides, where equal codes are not enough.
 template <typename Index>
 struct Verifier {
-  const KeyEquality* equality = nullptr;
+  const KeyEquality* equality = nullptr;  // of columns by position; nullptr: codes are enough
   bool build_left = false;
-  // Row number at each position; nullptr where they are the same.
-  const Index* probe_rows = nullptr;
-  const Index* build_rows = nullptr;
 
   void compare(const Index* probe, const Index* build, std::int64_t count,
                std::uint8_t* equal) const {
     std::array<std::int64_t, join_config::kBlockRows> probe_numbers;
     std::array<std::int64_t, join_config::kBlockRows> build_numbers;
-    number(probe, probe_rows, count, probe_numbers.data());
-    number(build, build_rows, count, build_numbers.data());
+    std::copy_n(probe, count, probe_numbers.begin());
+    std::copy_n(build, count, build_numbers.begin());
     const auto& left = build_left ? build_numbers : probe_numbers;
     const auto& right = build_left ? probe_numbers : build_numbers;
     equality->compare(left.data(), right.data(), count, equal);
-  }
-
- private:
-  static void number(const Index* positions, const Index* rows, std::int64_t count,
-                     std::int64_t* out) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      const Index position = positions[i];
-      out[i] = static_cast<std::int64_t>(rows == nullptr ? position : rows[position]);
-    }
   }
 };
 
