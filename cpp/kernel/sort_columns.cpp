@@ -1,0 +1,148 @@
+#include "kernel/sort_columns.hpp"
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "kernel/normalize_key.hpp"
+#include "kernel/sort_route.hpp"
+#include "kernel/take.hpp"
+
+namespace elevon::kernel {
+namespace {
+
+struct Wide {
+  std::uint64_t low;
+  std::uint64_t high;
+};
+
+// Calls f(T{}) with an unsigned type of `width` bytes; false if there is none.
+template <typename F>
+bool with_width(int width, F&& f) {
+  switch (width) {
+    case 1: f(std::uint8_t{}); return true;
+    case 2: f(std::uint16_t{}); return true;
+    case 4: f(std::uint32_t{}); return true;
+    case 8: f(std::uint64_t{}); return true;
+    case 16: f(Wide{}); return true;
+    default: return false;
+  }
+}
+
+template <typename T, typename Route>
+OwnedArray<T> move_fixed(const arrow::Column& column, const Route& route, const RowOrder& order) {
+  return move_values<T>(route, order, [&](auto& sink, Range rows) {
+    for_chunks(column, rows, [&](const arrow::Array& array, Range in, std::int64_t) {
+      const T* values = array.values<T>() + in.begin;
+      sink.add(in.size(), [&](std::int64_t i) { return values[i]; });
+    });
+  });
+}
+
+// Bits travel as bytes. bit_of(array, row) is a bit of the column.
+template <typename Route, typename BitOf>
+OwnedArray<std::uint8_t> move_bits(const arrow::Column& column, const Route& route,
+                                   const RowOrder& order, BitOf&& bit_of) {
+  const auto bytes = move_values<std::uint8_t>(route, order, [&](auto& sink, Range rows) {
+    for_chunks(column, rows, [&](const arrow::Array& array, Range in, std::int64_t) {
+      sink.add(in.size(), [&](std::int64_t i) {
+        return static_cast<std::uint8_t>(bit_of(array, in.begin + i) ? 1 : 0);
+      });
+    });
+  });
+  OwnedArray<std::uint8_t> bits((route.rows + 7) / 8);
+  parallel(route.threads, [&](int thread) {
+    const Range rows = part_of(route.rows, route.threads, thread);  // no byte is shared
+    for (std::int64_t row = rows.begin; row < rows.end; row += 8) {
+      unsigned byte = 0;
+      const std::int64_t count = std::min<std::int64_t>(8, rows.end - row);
+      for (std::int64_t i = 0; i < count; ++i) byte |= unsigned{bytes[row + i]} << i;
+      bits[row / 8] = static_cast<std::uint8_t>(byte);
+    }
+  });
+  return bits;
+}
+
+arrow::Column make_column(const arrow::Column& source, std::int64_t rows, arrow::Memory validity,
+                          arrow::Memory values) {
+  auto array = std::make_shared<arrow::Array>(
+      *make_array(source.field().type, rows, source.null_count(), std::move(validity),
+                  {std::move(values)}));
+  array->dictionary = source.dictionary();
+  return {source.field(), {std::move(array)}};
+}
+
+// Moves a column of fixed width; nothing for any other.
+template <typename Route>
+std::optional<arrow::Column> move_column(const arrow::Column& column, const Route& route,
+                                         const RowOrder& order) {
+  const arrow::Type& type = column.type();
+  arrow::Memory values;
+  if (type.layout == arrow::Layout::Bits) {
+    values = share(move_bits(column, route, order, [](const arrow::Array& array, std::int64_t row) {
+      return array.bit(row);
+    }));
+  } else if (type.layout == arrow::Layout::Fixed || type.layout == arrow::Layout::Dictionary) {
+    const bool moved = with_width(type.width, [&]<typename T>(T) {
+      values = share(move_fixed<T>(column, route, order));
+    });
+    if (!moved) return std::nullopt;
+  } else {
+    return std::nullopt;
+  }
+  arrow::Memory validity;
+  if (column.null_count() > 0) {
+    validity = share(
+        move_bits(column, route, order, [](const arrow::Array& array, std::int64_t row) {
+          return array.is_valid(row);
+        }));
+  }
+  return make_column(column, route.rows, std::move(validity), std::move(values));
+}
+
+}  // namespace
+
+template <typename Row, typename Route>
+OwnedArray<Row> move_row_numbers(const Route& route, const RowOrder& order) {
+  return move_values<Row>(route, order, [](auto& sink, Range rows) {
+    sink.add(rows.size(), [&](std::int64_t i) { return static_cast<Row>(rows.begin + i); });
+  });
+}
+
+template OwnedArray<std::int64_t> move_row_numbers(const Buckets&, const RowOrder&);
+
+SortedColumns::SortedColumns(const arrow::Table& table, const KeyOrder& order)
+    : table_(table), values_(table.columns().size()) {
+  for (std::size_t i = 0; i < values_.size(); ++i) {
+    const arrow::Column& column = table.columns()[i];
+    const KeyOrder::Field field = order.field_of(column);
+    if (field.coder == nullptr) continue;
+    values_[i] = Buffer(table.num_rows() * column.type().width);
+    decoded_.push_back({field, column.type().width, values_[i].data()});
+  }
+}
+
+template <typename Route>
+arrow::Table SortedColumns::build(const Route& route, const RowOrder& order) {
+  return with_row_type(route.rows, [&]<typename Row>(Row) {
+    OwnedArray<Row> numbers;
+    std::vector<arrow::Column> columns;
+    for (std::size_t i = 0; i < values_.size(); ++i) {
+      const arrow::Column& column = table_.columns()[i];
+      if (values_[i].data() != nullptr) {
+        columns.push_back(make_column(column, route.rows, {}, share(std::move(values_[i]))));
+      } else if (auto moved = move_column(column, route, order)) {
+        columns.push_back(*std::move(moved));
+      } else {
+        if (numbers.size() == 0) numbers = move_row_numbers<Row>(route, order);
+        columns.push_back(gather(column, Rows(numbers.span()), route.threads));
+      }
+    }
+    return arrow::Table(std::move(columns), route.rows);
+  });
+}
+
+template arrow::Table SortedColumns::build(const Buckets&, const RowOrder&);
+template arrow::Table SortedColumns::build(const Pieces&, const RowOrder&);
+
+}  // namespace elevon::kernel
