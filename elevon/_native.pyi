@@ -113,7 +113,12 @@ def sort(
     nulls_first: Sequence[bool],
     threads: int = 1,
 ) -> Table:
-    """Stable sort. NaN sorts after every number (before nulls last / after nulls first)."""
+    """Stable sort; a table that is in order already is returned without a copy.
+
+    -0.0 equals 0.0. NaN and nulls lie together at one end, whatever the direction: numbers, NaN,
+    nulls; with nulls_first nulls, NaN, numbers (as pandas' na_position places both). Dictionaries
+    sort by value, strings and binary by their bytes. Nested types and intervals have no order.
+    """
 
 def merge(
     tables: Sequence[ArrowStream],
@@ -122,7 +127,10 @@ def merge(
     nulls_first: Sequence[bool],
     threads: int = 1,
 ) -> Table:
-    """Stable merge of tables of one schema, each already sorted so; ties in order of tables."""
+    """Stable merge of tables of one schema, each already sorted so; ties in order of tables.
+
+    Tables that do not overlap come back one after another, without a copy.
+    """
 
 def take(table: ArrowStream, indices: ArrowStream, threads: int = 1) -> Table:
     """The rows at ``indices`` (one integer column; null gives a row of nulls)."""
