@@ -4,10 +4,11 @@ Before it: ``failure``. After it: every communicator that has to poll (``mpi.gro
 ``mpi.roll_call``).
 
 More ranks than cores is the normal case on a small machine, so a waiting rank must give its core to
-one that computes. Measured with 4 ranks on 2 cores: a barrier costs 7 us (Open MPI) or 17 us
-(MPICH) when the first millisecond is spun with sched_yield, 240 to 500 us when it is napped from
-the start. A rank that computes while three others wait is slowed down by 0 to 5 % this way, by a
-factor of two in MPICH's own blocking calls.
+one that computes. Measured with 4 ranks on 2 cores that are otherwise idle: a barrier costs 7 us
+(Open MPI) or 17 us (MPICH) when the first millisecond is spun with sched_yield, 240 to 500 us when
+it is napped from the start. A rank that computes while three others wait is slowed down by 0 to 5 %
+this way, by a factor of two in MPICH's own blocking calls. Where other programs want the cores,
+spinning costs 5.5 ms a barrier on MPICH and napping 0.4, hence the memory for long yields.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from collections.abc import Callable
 from elevon.comm.failure import Fuse
 
 SPIN_S = 1e-3
+# A yield that takes this long has given the core to somebody who computes, for a whole time slice
+# of the kernel (3 to 5 ms). A nap gets it back in 0.1 ms, so spinning is left alone for a while.
+YIELD_LONG_S = 0.5e-3
+CONTENDED_S = 0.25
 NAP_SHORTEST_S = 50e-6  # the kernel's timer slack: a shorter nap takes as long
 NAP_LONGEST_S = 1e-3  # bounds how late a notice is seen
 NAP_SHARE = 0.1  # of the time waited so far: a late peer costs at most a tenth more
@@ -43,24 +48,38 @@ class Deadline:
         return self._end is not None and time.monotonic() >= self._end + grace_s
 
 
-def wait_until(done: Callable[[], bool], fuse: Fuse, watch: Callable[[], None]) -> None:
-    """Return as soon as ``done()`` is true.
+class Waiter:
+    """Waits for conditions, and remembers whether spinning does any good here. One per process."""
 
-    Args:
-        done: asks for progress; called often, so it must be cheap.
-        fuse: of the group; ends naps early.
-        watch: called between naps; ends the wait by raising (blown fuse, deadline, lost member).
+    def __init__(self) -> None:
+        self._spin_again = 0.0
 
-    Raises:
-        CommunicatorError: whatever ``watch`` raises.
-    """
-    if done():
-        return
-    start = time.perf_counter()
-    while not done():
-        waited = time.perf_counter() - start
-        if waited < SPIN_S:
-            os.sched_yield()
-            continue
-        watch()
-        fuse.nap(min(max(waited * NAP_SHARE, NAP_SHORTEST_S), NAP_LONGEST_S))
+    def wait_until(self, done: Callable[[], bool], fuse: Fuse, watch: Callable[[], None]) -> None:
+        """Return as soon as ``done()`` is true.
+
+        Args:
+            done: asks for progress; called often, so it must be cheap.
+            fuse: of the group; ends naps early.
+            watch: called between naps; ends the wait by raising (blown fuse, deadline, loss).
+
+        Raises:
+            CommunicatorError: whatever ``watch`` raises.
+        """
+        if done():
+            return
+        start = now = time.perf_counter()
+        while not done():
+            waited = now - start
+            if waited < SPIN_S and now >= self._spin_again:
+                now = self._yield_core(now)
+                continue
+            watch()
+            fuse.nap(min(max(waited * NAP_SHARE, NAP_SHORTEST_S), NAP_LONGEST_S))
+            now = time.perf_counter()
+
+    def _yield_core(self, before: float) -> float:
+        os.sched_yield()
+        now = time.perf_counter()
+        if now - before > YIELD_LONG_S:
+            self._spin_again = now + CONTENDED_S
+        return now

@@ -57,6 +57,9 @@ OPEN_MPI = Flavour(
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        # Its blocking calls spin. Left alone it yields only where it sees more ranks than cores,
+        # and knows nothing of the agent and the client on the same cores: 4 ms a call then.
+        "OMPI_MCA_mpi_yield_when_idle": "1",
         # Probing libfabric takes a second of the start. sm alone would be as fast, but a
         # replacement of a lost rank could not be reached (measured: Spawn ends in a crash).
         "OMPI_MCA_btl": "^ofi",

@@ -23,7 +23,7 @@ from elevon.comm.mpi.faults import diagnose
 from elevon.comm.mpi.limbo import Limbo
 from elevon.comm.mpi.notices import NoticeBoard
 from elevon.comm.protocol import Array
-from elevon.comm.waiting import NAP_SHORTEST_S, Deadline, wait_until
+from elevon.comm.waiting import NAP_SHORTEST_S, Deadline, Waiter
 from elevon.errors import CommunicatorError
 
 # MPI counts are 32 bits wide; a longer message is several, in order.
@@ -46,6 +46,7 @@ class Services:
         fuses: the failures that this process knows of.
         limbo: keeps buffers of unfinished requests.
         buffers: memory for what is received.
+        waiter: waits.
         ulfm: whether a group can be revoked and asked for its dead.
     """
 
@@ -53,6 +54,7 @@ class Services:
     fuses: FuseBox
     limbo: Limbo
     buffers: BufferPool
+    waiter: Waiter
     ulfm: bool
 
 
@@ -115,7 +117,9 @@ class Channel:
         watch = partial(self._watch, what, Deadline(timeout_s))
         try:
             requests.extend(post())
-            wait_until(lambda: bool(MPI.Request.Testall(requests)), self.fuse, watch)
+            self.services.waiter.wait_until(
+                lambda: bool(MPI.Request.Testall(requests)), self.fuse, watch
+            )
         except MPI.Exception as error:
             failure = self._blame(error, what)
             self._abandon(requests, buffers, receives)

@@ -25,7 +25,7 @@ from elevon.comm.mpi.notices import NoticeBoard
 from elevon.comm.mpi.repair import join_survivors, rebuild
 from elevon.comm.mpi.roll_call import Meeting, roll_call
 from elevon.comm.mpi.roster import Roster
-from elevon.comm.waiting import Deadline, wait_until
+from elevon.comm.waiting import Deadline, Waiter
 from elevon.errors import CommunicatorError, GroupAborted, PilotStartFailed, UsageError
 
 # Libraries have 1,023 (MPICH, once collectives were used) to 65,532 (Open MPI) communicators.
@@ -46,7 +46,9 @@ class MpiWorld:
         self._fuses = FuseBox()
         self._limbo = Limbo()
         self._notices = NoticeBoard(roster, self._fuses, self._limbo, self._ulfm)
-        self._services = Services(self._notices, self._fuses, self._limbo, BufferPool(), self._ulfm)
+        self._services = Services(
+            self._notices, self._fuses, self._limbo, BufferPool(), Waiter(), self._ulfm
+        )
         self._channels: dict[int, Channel] = {}
         self._creating_since: float | None = None
 
@@ -216,7 +218,8 @@ class MpiWorld:
         return channel
 
     def _patience(self, fuse: Fuse, context: int, timeout_s: float | None) -> _Patience:
-        return _Patience(fuse, self._notices.poll, f"opening group {context}", timeout_s)
+        where = f"opening group {context}"
+        return _Patience(fuse, self._services.waiter, self._notices.poll, where, timeout_s)
 
     def _is_damaged(self) -> bool:
         return self._ulfm and bool(lost_ranks(self._roster.control))
@@ -250,16 +253,22 @@ class _Patience:
     """How long the members of a group wait for each other."""
 
     def __init__(
-        self, fuse: Fuse, poll: Callable[[], None], where: str, timeout_s: float | None
+        self,
+        fuse: Fuse,
+        waiter: Waiter,
+        poll: Callable[[], None],
+        where: str,
+        timeout_s: float | None,
     ) -> None:
         self._fuse = fuse
+        self._waiter = waiter
         self._poll = poll
         self._where = where
         self._timeout_s = timeout_s
         self._deadline = Deadline(timeout_s)
 
     def __call__(self, done: Callable[[], bool], grace_s: float = 0.0) -> None:
-        wait_until(done, self._fuse, partial(self._watch, grace_s))
+        self._waiter.wait_until(done, self._fuse, partial(self._watch, grace_s))
 
     def _watch(self, grace_s: float) -> None:
         self._poll()
