@@ -323,3 +323,19 @@ def test_explain_bears_predecessors_that_are_forgotten():
     rig.sort("b", "a", after=("gone",))
     rig.release("gone")
     assert rig.why("b") == "b (sort) waits for its inputs: a (read), running"
+
+
+def test_a_gang_that_has_run_may_be_overtaken_again():
+    rig = Rig(ranks=2)
+    rig.read("s0")
+    rig.read("large", ranks=2, retries=1, retry_errors=True)
+    for number in range(1, 6):
+        rig.read(f"s{number}")
+        if f"s{number}" in rig.starts:
+            rig.finish(f"s{number}")
+    assert "s5" not in rig.starts
+    rig.finish("s0")
+    rig.fail("large", 0)
+    assert rig.gang("s5") == (0,)
+    rig.fail("large", 1)
+    assert started(rig.read("s6")) == ["s6"]

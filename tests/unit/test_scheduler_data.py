@@ -380,3 +380,18 @@ def test_a_source_that_is_read_runs_again_only_when_its_readers_have_left():
     assert started(rig.join(lost)) == ["a"]
     assert started(rig.finish("a")) == ["b"]
     assert started(rig.finish("b")) == ["c"]
+
+
+def test_nothing_runs_again_for_data_whose_reader_may_still_end_well():
+    rig = Rig(ranks=4)
+    rig.read("a", ranks=2)
+    rig.finish("a")
+    rig.sort("b", "a", ranks=2)
+    rig.finish("b")
+    rig.call("reader", "b")
+    rig.gone(1 - rig.gang("reader")[0])
+    rig.sort("c", "b")
+    assert [rig.state(task) for task in "ab"] == [TaskState.DONE, TaskState.DONE]
+    rig.cancel("c")
+    rig.finish("reader")
+    assert [len(rig.starts[task]) for task in "ab"] == [1, 1]
