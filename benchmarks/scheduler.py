@@ -2,9 +2,9 @@
 
 A decision is a command: this gang starts there, this task has ended so. A task of one rank is two
 events and two decisions. Making the events (which the wire does) and reading the commands (which
-the reactor does) is not counted. Rates are per second of processor time, which on an idle machine is wall time;
-that of events is given for every tenth of the tasks, to show that it does not fall with the number
-of tasks done. One JSON object; the checksum is over every placement.
+the reactor does) is not counted. Rates are per second of processor time, which on an idle machine
+is wall time; that of events is given for every tenth of the tasks, to show that it does not fall
+with the number of tasks done. One JSON object; the checksum is over every placement.
 
     python benchmarks/scheduler.py --tasks 1e6 --ranks 40000 --ranks-per-node 40 --sizes 1
 """
