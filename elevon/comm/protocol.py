@@ -1,12 +1,12 @@
 """The Communicator Protocol: a private group of ranks, and what it can do together.
 
-Before it: nothing (this is the floor of ``comm``). After it: ``mpi.py`` and later ``tcp.py``
+Before it: nothing (this is the floor of ``comm``). After it: ``mpi`` and later ``tcp.py``
 implement it, ``elevon.frames`` and user functions use it, ``elevon.testing.communicators`` holds
 the contract suite that every implementation must pass.
 
-Data are C-contiguous numpy arrays (what is passed is made contiguous first). Counts are 64-bit
-everywhere. Every call ends by the group's deadline with CollectiveTimeout, and every call of every
-member ends with GroupAborted or MemberLost soon after one member aborts, fails or dies. All
+Data are numpy arrays of any plain dtype (what is passed is made contiguous first). Counts are
+64-bit everywhere. Every call ends by the group's deadline with CollectiveTimeout, and every call of
+every member ends with GroupAborted or MemberLost soon after one member aborts, fails or dies. All
 members must call the same collectives in the same order.
 """
 
@@ -42,7 +42,7 @@ class Communicator(Protocol):
         """Seconds that one collective may take, or None where only abort and loss end it."""
 
     def barrier(self) -> None:
-        """Return after all members have entered."""
+        """Return after all members have entered (not: after all have left)."""
 
     def bcast(self, array: Array, root: int = 0) -> Array:
         """Every rank passes shape s; all get the root's values (others' array is filled)."""
@@ -66,7 +66,10 @@ class Communicator(Protocol):
         """Every rank passes one dimension of any length; all get all of them, by rank."""
 
     def reduce(self, array: Array, op: ReduceOp = "sum", root: int = 0) -> Array | None:
-        """Element by element over the ranks, in rank order; the root gets shape s."""
+        """Element by element over the ranks, from the left in rank order; the root gets shape s.
+
+        The dtype stays, as with numpy's functions of two arrays; "land" and "lor" give bool.
+        """
 
     def allreduce(self, array: Array, op: ReduceOp = "sum") -> Array:
         """As reduce; all get the result, the same bits on all."""

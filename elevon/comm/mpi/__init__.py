@@ -7,7 +7,8 @@ In the order in which they build on each other::
     roster      which rank of the world has which slot
     notices     how a member tells the others that their group is over
     roll_call   all members are here, before anybody calls something that cannot be interrupted
-    group       the communicator
+    channel     one group: start, wait, fail
+    group       the communicator: shapes and collectives over a channel
     repair      a new world from the survivors and replacements
     world       opens and keeps groups
 """
