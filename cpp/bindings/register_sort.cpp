@@ -18,10 +18,9 @@ std::vector<kernel::KeySpec> parse_keys(const std::vector<std::int64_t>& by,
                                         const std::vector<bool>& ascending,
                                         const std::vector<bool>& nulls_first) {
   if (ascending.size() != by.size() || nulls_first.size() != by.size()) {
-    throw std::invalid_argument("by, ascending and nulls_first differ in length: " +
-                                std::to_string(by.size()) + ", " +
-                                std::to_string(ascending.size()) + ", " +
-                                std::to_string(nulls_first.size()));
+    throw std::invalid_argument(
+        "by, ascending and nulls_first differ in length: " + std::to_string(by.size()) + ", " +
+        std::to_string(ascending.size()) + ", " + std::to_string(nulls_first.size()));
   }
   std::vector<kernel::KeySpec> keys;
   for (std::size_t i = 0; i < by.size(); ++i) {
@@ -31,8 +30,8 @@ std::vector<kernel::KeySpec> parse_keys(const std::vector<std::int64_t>& by,
 }
 
 TablePtr sort(const py::object& source, const std::vector<std::int64_t>& by,
-              const std::vector<bool>& ascending, const std::vector<bool>& nulls_first,
-              int threads, const kernel::SortTuning& tuning) {
+              const std::vector<bool>& ascending, const std::vector<bool>& nulls_first, int threads,
+              const kernel::SortTuning& tuning) {
   const auto keys = parse_keys(by, ascending, nulls_first);
   const TablePtr table = import_table(source);
   check_threads(threads);

@@ -46,8 +46,8 @@ std::vector<std::int64_t> find_runs(std::span<const arrow::Table> tables, const 
 
 }  // namespace
 
-arrow::Table merge(std::span<const arrow::Table> tables, std::span<const KeySpec> keys,
-                   int threads, const SortTuning& tuning) {
+arrow::Table merge(std::span<const arrow::Table> tables, std::span<const KeySpec> keys, int threads,
+                   const SortTuning& tuning) {
   const arrow::Table table = concat_tables(tables);
   const int useful = useful_threads(table.num_rows(), threads);
   const KeyOrder order(find_keys(table, keys), useful);

@@ -141,7 +141,11 @@ Pieces cut_runs(const KeyOrder& order, std::span<const std::int64_t> bounds, int
       cuts[at] = cut_run(order, borders, {bounds[at], bounds[at + 1]});
     }
   });
-  Pieces pieces{.threads = threads, .rows = 0, .segments = {}, .first_segment = {}, .starts = {},
+  Pieces pieces{.threads = threads,
+                .rows = 0,
+                .segments = {},
+                .first_segment = {},
+                .starts = {},
                 .in_order = {}};
   PieceBuilder builder(pieces, tuning.bucket_rows);
   for (std::size_t piece = 0; piece <= borders.size(); ++piece) {

@@ -27,7 +27,8 @@ struct Pieces {
   }
   [[nodiscard]] std::span<const Range> segments_of(int index) const {
     const auto at = static_cast<std::size_t>(index);
-    return std::span(segments).subspan(first_segment[at], first_segment[at + 1] - first_segment[at]);
+    return std::span(segments).subspan(first_segment[at],
+                                       first_segment[at + 1] - first_segment[at]);
   }
   [[nodiscard]] std::int64_t largest() const;
 };

@@ -64,8 +64,8 @@ std::int64_t shared_prefix(std::string_view a, std::string_view b, std::int64_t 
   return at;
 }
 
-constexpr int kGroup = 8;     // bytes that are packed at once
-constexpr int kWindow = 16;   // bytes that depth 0 may cover
+constexpr int kGroup = 8;    // bytes that are packed at once
+constexpr int kWindow = 16;  // bytes that depth 0 may cover
 
 // What the values hold at kGroup neighbouring places. A place that some value does not reach is
 // coded 0 there, and every byte counts from 1.
@@ -328,8 +328,7 @@ std::unique_ptr<KeyCoder> make_bytes_coder(const SortKey& key, int threads) {
       return std::make_unique<BytesCoder<arrow::OffsetReader<std::int32_t>>>(key, threads);
     case arrow::Layout::Offsets64:
       return std::make_unique<BytesCoder<arrow::OffsetReader<std::int64_t>>>(key, threads);
-    case arrow::Layout::Views:
-      return std::make_unique<BytesCoder<arrow::ViewReader>>(key, threads);
+    case arrow::Layout::Views: return std::make_unique<BytesCoder<arrow::ViewReader>>(key, threads);
     default: return std::make_unique<BytesCoder<arrow::FixedReader>>(key, threads);
   }
 }

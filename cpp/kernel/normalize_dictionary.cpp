@@ -12,8 +12,10 @@ namespace {
 
 // The dictionary as a column of its own.
 arrow::Column values_of(const arrow::Column& column) {
-  arrow::Field field{.name = column.field().name, .type = column.type().dictionary,
-                     .nullable = true, .metadata = {}};
+  arrow::Field field{.name = column.field().name,
+                     .type = column.type().dictionary,
+                     .nullable = true,
+                     .metadata = {}};
   return {std::move(field), {column.dictionary()}};
 }
 

@@ -146,8 +146,9 @@ class FixedCoder final : public KeyCoder {
     std::vector<Bounds> parts(static_cast<std::size_t>(threads));
     parallel(threads, [&](int part) {
       Bounds bounds;
-      for_chunks(column_, part_of(column_.length(), threads, part),
-                 [&](const arrow::Array& array, Range in, std::int64_t) { scan(array, in, bounds); });
+      for_chunks(
+          column_, part_of(column_.length(), threads, part),
+          [&](const arrow::Array& array, Range in, std::int64_t) { scan(array, in, bounds); });
       parts[static_cast<std::size_t>(part)] = bounds;
     });
     Bounds all;

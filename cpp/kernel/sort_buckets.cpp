@@ -12,8 +12,8 @@ namespace {
 constexpr std::int64_t kBlock = 1024;  // rows encoded at a time: their words stay in L1
 
 int bits_of(std::int64_t count) {
-  return static_cast<int>(std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(
-      count - 1, 0))));
+  return static_cast<int>(
+      std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(count - 1, 0))));
 }
 
 // log2 of the number of buckets for so many rows.
@@ -33,7 +33,8 @@ std::vector<Code> sample_words(const KeyOrder& order, std::int64_t size) {
   std::uint64_t random = 0x9E3779B97F4A7C15ULL;
   for (std::int64_t i = 0; i < size; ++i) {
     random = random * 6364136223846793005ULL + 1442695040888963407ULL;
-    const auto within = static_cast<std::int64_t>((random >> 33) % static_cast<std::uint64_t>(stretch));
+    const auto within =
+        static_cast<std::int64_t>((random >> 33) % static_cast<std::uint64_t>(stretch));
     const std::int64_t row = i * stretch + within;
     order.encode({row, row + 1}, &sample[static_cast<std::size_t>(i)]);
   }
@@ -45,8 +46,8 @@ std::vector<Code> sample_words(const KeyOrder& order, std::int64_t size) {
 std::vector<Code> quantiles(std::span<const Code> sample, int count) {
   std::vector<Code> chosen;
   for (int i = 1; i < count; ++i) {
-    const Code next = sample[sample.size() * static_cast<std::size_t>(i) /
-                             static_cast<std::size_t>(count)];
+    const Code next =
+        sample[sample.size() * static_cast<std::size_t>(i) / static_cast<std::size_t>(count)];
     if (chosen.empty() || next > chosen.back()) {
       chosen.push_back(next);
     } else if (next == chosen.back() && next + 1 != 0) {
@@ -132,9 +133,13 @@ std::int64_t Buckets::largest() const {
 }
 
 Buckets split_rows(const KeyOrder& order, int threads, const SortTuning& tuning) {
-  Buckets buckets{.classifier = Classifier(order, tuning), .threads = threads, .tuning = tuning,
-                  .rows = order.rows(), .of_row = OwnedArray<std::uint16_t>(order.rows()),
-                  .starts = {}, .cursors = {}};
+  Buckets buckets{.classifier = Classifier(order, tuning),
+                  .threads = threads,
+                  .tuning = tuning,
+                  .rows = order.rows(),
+                  .of_row = OwnedArray<std::uint16_t>(order.rows()),
+                  .starts = {},
+                  .cursors = {}};
   const auto count = static_cast<std::size_t>(buckets.count());
   buckets.starts.resize(count + 1);
   buckets.cursors.resize(count * static_cast<std::size_t>(threads));

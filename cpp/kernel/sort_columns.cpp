@@ -65,9 +65,8 @@ OwnedArray<std::uint8_t> move_bits(const arrow::Column& column, const Route& rou
 
 arrow::Column make_column(const arrow::Column& source, std::int64_t rows, arrow::Memory validity,
                           arrow::Memory values) {
-  auto array = std::make_shared<arrow::Array>(
-      *make_array(source.field().type, rows, source.null_count(), std::move(validity),
-                  {std::move(values)}));
+  auto array = std::make_shared<arrow::Array>(*make_array(
+      source.field().type, rows, source.null_count(), std::move(validity), {std::move(values)}));
   array->dictionary = source.dictionary();
   return {source.field(), {std::move(array)}};
 }
@@ -83,17 +82,16 @@ std::optional<arrow::Column> move_column(const arrow::Column& column, const Rout
       return array.bit(row);
     }));
   } else if (type.layout == arrow::Layout::Fixed || type.layout == arrow::Layout::Dictionary) {
-    const bool moved = with_width(type.width, [&]<typename T>(T) {
-      values = share(move_fixed<T>(column, route, order));
-    });
+    const bool moved = with_width(
+        type.width, [&]<typename T>(T) { values = share(move_fixed<T>(column, route, order)); });
     if (!moved) return std::nullopt;
   } else {
     return std::nullopt;
   }
   arrow::Memory validity;
   if (column.null_count() > 0) {
-    validity = share(
-        move_bits(column, route, order, [](const arrow::Array& array, std::int64_t row) {
+    validity =
+        share(move_bits(column, route, order, [](const arrow::Array& array, std::int64_t row) {
           return array.is_valid(row);
         }));
   }

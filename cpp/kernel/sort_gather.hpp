@@ -15,8 +15,8 @@ namespace elevon::kernel {
 template <typename T, typename Index>
 void gather_local(const T* from, const Index* index, std::int64_t count, T* out, const T* next,
                   bool stream) {
-  constexpr auto kStep = std::max<std::int64_t>(
-      config::kCacheLine / static_cast<std::int64_t>(sizeof(T)), 1);
+  constexpr auto kStep =
+      std::max<std::int64_t>(config::kCacheLine / static_cast<std::int64_t>(sizeof(T)), 1);
   std::int64_t i = 0;
   if constexpr (sizeof(T) == 8 && kCanStream) {
     if (stream && count > 0) {

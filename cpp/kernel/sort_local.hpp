@@ -31,9 +31,9 @@ class LocalSorter {
  private:
   using Counts = std::array<std::uint32_t, std::size_t{1} << sort_config::kMaxDigitBits>;
   struct Digits {
-    int low;     // first bit that is sorted
+    int low;  // first bit that is sorted
     int passes;
-    int width;   // bits of a pass
+    int width;  // bits of a pass
   };
 
   template <typename Stored>

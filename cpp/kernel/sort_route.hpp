@@ -94,8 +94,7 @@ OwnedArray<T> move_values(const Pieces& pieces, const RowOrder& order, Feed&& fe
     }
     feed_piece(pieces, piece, feed, mine.data());
     order.visit(rows.begin, [&](const auto* index) {
-      gather_local(mine.data(), index, rows.size(), to, mine.data(),
-                   should_stream<T>(out.size()));
+      gather_local(mine.data(), index, rows.size(), to, mine.data(), should_stream<T>(out.size()));
     });
     finish_streams();
   });

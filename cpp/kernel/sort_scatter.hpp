@@ -17,7 +17,8 @@ template <typename T>
 class Scatter {
  public:
   Scatter(const Buckets& buckets, int thread, T* out)
-      : out_(out), of_row_(buckets.of_row.data() + buckets.part(thread).begin),
+      : out_(out),
+        of_row_(buckets.of_row.data() + buckets.part(thread).begin),
         cursors_(buckets.cursors_of(thread).begin(), buckets.cursors_of(thread).end()) {
     if (buckets.count() <= buckets.tuning.direct_buckets || sizeof(T) > 8) return;
     firsts_ = cursors_;

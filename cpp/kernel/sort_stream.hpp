@@ -46,13 +46,17 @@ inline void stream_bytes(std::byte* to, const std::byte* from, std::int64_t size
 }
 
 // Streamed stores reach memory in any order: to be called before another thread may read them.
-inline void finish_streams() { _mm_sfence(); }
+inline void finish_streams() {
+  _mm_sfence();
+}
 
 #else
 
 inline constexpr bool kCanStream = false;
 
-inline void stream_line(void* to, const void* from) { std::memcpy(to, from, 64); }
+inline void stream_line(void* to, const void* from) {
+  std::memcpy(to, from, 64);
+}
 inline void stream_pair(std::uint64_t* to, std::uint64_t first, std::uint64_t second) {
   to[0] = first;
   to[1] = second;

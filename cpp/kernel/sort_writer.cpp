@@ -25,9 +25,12 @@ RowOrder::RowOrder(std::int64_t rows, int buckets, std::int64_t largest_bucket)
 
 OrderWriter::OrderWriter(const KeyOrder& order, std::span<const DecodedColumn> decoded,
                          RowOrder& result)
-    : order_(order), decoded_(decoded), result_(result), ties_(order),
-      stream_(order.rows() * static_cast<std::int64_t>(sizeof(Code)) >=
-              sort_config::kStreamBytes) {}
+    : order_(order),
+      decoded_(decoded),
+      result_(result),
+      ties_(order),
+      stream_(order.rows() * static_cast<std::int64_t>(sizeof(Code)) >= sort_config::kStreamBytes) {
+}
 
 void OrderWriter::write(int bucket, Range rows, const LocalSorter& sorter,
                         const std::int64_t* numbers) {
