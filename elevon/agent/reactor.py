@@ -10,17 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from elevon.agent.clients import ClientTable
+from elevon.agent.endpoints import Endpoints
 from elevon.agent.events import (
     AbortGang,
     CancelAsked,
@@ -47,17 +43,15 @@ from elevon.errors import WireError
 from elevon.model.ids import RankId, TaskId
 from elevon.model.pilots import PilotDescription
 from elevon.model.states import PILOT_LIFE, PilotEvent, PilotState, advance
-from elevon.wire.channels import Authority, Poller, Router, end_context, new_context
+from elevon.wire.channels import Poller
 from elevon.wire.keys import ConnectionFile, write_private
 from elevon.wire.messages import (
     PROTOCOL,
     AgentAlive,
-    AgentMessage,
     Cancel,
     ClientAlive,
     ClientHello,
     ClientMessage,
-    ControlMessage,
     Drop,
     Exit,
     Explain,
@@ -73,11 +67,9 @@ from elevon.wire.messages import (
     Release,
     Repair,
     Repaired,
-    RunTask,
     Shutdown,
     Submit,
     TaskEnded,
-    WorkMessage,
 )
 
 TICK_S = 0.25
@@ -109,26 +101,9 @@ class Reactor:
         self._clock = clock
         self._description = description
         self._directory = Path(connection.directory)
-        self._context = new_context()
-        self._authority = Authority(self._context)
-        self._authority.allow("clients", connection.keys.client.public)
-        self._authority.allow("ranks", connection.keys.rank.public)
-        agent_keys = connection.keys.agent
-        self._clients_socket: Router[ClientMessage, AgentMessage] = Router(
-            self._context, keys=agent_keys, domain="clients", incoming=ClientMessage
-        )
-        self._ranks_socket: Router[RankMessage, WorkMessage | ControlMessage] = Router(
-            self._context, keys=agent_keys, domain="ranks", incoming=RankMessage
-        )
-        self._connection = msgspec.structs.replace(
-            connection,
-            clients_endpoint=self._clients_socket.endpoint,
-            ranks_endpoint=self._ranks_socket.endpoint,
-            agent_pid=os.getpid(),
-            agent_host=socket.gethostname(),
-        )
+        self._doors = Endpoints(connection)
         connection_file = self._directory / "connection.json"
-        write_private(connection_file, self._connection)
+        write_private(connection_file, self._doors.connection)
         self._ready = ready
         self._poller = Poller()
         self._timers = Timers()
@@ -141,7 +116,6 @@ class Reactor:
         self._functions = FunctionStore()
         self._running: dict[RankId, tuple[TaskId, int]] = {}
         self._awaiting_repair: set[RankId] = set()
-        self._outbox: defaultdict[tuple[Any, bytes], list[Any]] = defaultdict(list)
         self._state = PilotState.STARTING
         self._reason = ""
         self._world = WorldKeeper(
@@ -164,8 +138,8 @@ class Reactor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._poller.watch(wake)
-        self._poller.watch(self._clients_socket)
-        self._poller.watch(self._ranks_socket)
+        self._poller.watch(self._doors.clients)
+        self._poller.watch(self._doors.ranks)
         try:
             self._world.start()
             self._ready()
@@ -198,15 +172,12 @@ class Reactor:
     def _end(self) -> None:
         for process in self._world.ranks:
             busy = process.hello.rank in self._running
-            self._ranks_socket.send(process.control if busy else process.work, Exit())
+            self._doors.ranks.send(process.control if busy else process.work, Exit())
         self._world.stop(grace_s=1.0)
         self._tell_clients_of_the_end()
         self._journal.append(self._journal_batch)
         self._journal.close()
-        self._clients_socket.close()
-        self._ranks_socket.close()
-        self._authority.close()
-        end_context(self._context)
+        self._doors.close()
 
     def _tell_clients_of_the_end(self) -> None:
         deadline = self._clock() + (TELL_WITHIN_S if self._state is PilotState.FAILED else 0.0)
@@ -214,7 +185,7 @@ class Reactor:
             self._poller.wait(TICK_S)
             self._receive_from_clients()
         for client in self._clients.present():
-            self._clients_socket.send(client, self._pilot_changed())
+            self._doors.clients.send(client, self._pilot_changed())
 
     def _on_signal(self, number: int, _: object) -> None:
         self._finish(PilotEvent.CANCEL, f"the agent got {signal.Signals(number).name}")
@@ -243,9 +214,9 @@ class Reactor:
 
     def _beat(self) -> None:
         for client in self._clients.present():
-            self._to_client(client, AgentAlive())
+            self._doors.to_client(client, AgentAlive())
         for process in self._world.ranks:
-            self._to_rank(process.control, AgentAlive())
+            self._doors.to_rank(process.control, AgentAlive())
         self._timers.at(self._clock() + HEARTBEAT_S, self._beat)
 
     def _check_started(self) -> None:
@@ -258,7 +229,7 @@ class Reactor:
     # -------------------------------------------------------------- messages in
 
     def _receive_from_ranks(self) -> None:
-        while (frame := self._ranks_socket.receive_nowait()) is not None:
+        while (frame := self._doors.ranks.receive_nowait()) is not None:
             peer, messages = frame
             for message in messages:
                 self._on_rank_message(peer, message)
@@ -291,12 +262,12 @@ class Reactor:
         if self._world.complete and self._state is PilotState.STARTING:
             self._state = advance(PILOT_LIFE, self._state, PilotEvent.RANKS_UP)
             for client in self._clients.present():
-                self._to_client(client, self._pilot_changed())
+                self._doors.to_client(client, self._pilot_changed())
 
     def _receive_from_clients(self) -> None:
         while True:
             try:
-                frame = self._clients_socket.receive_nowait()
+                frame = self._doors.clients.receive_nowait()
             except WireError as error:
                 # One client of another release must not end the pilot for the others.
                 print(f"dropped a client's frame: {error}", flush=True)
@@ -328,7 +299,7 @@ class Reactor:
                 self._greet(client, message)
             case Explain():
                 text = self._scheduler.explain(message.task)
-                self._to_client(client, Explanation(message.request, text))
+                self._doors.to_client(client, Explanation(message.request, text))
             case Goodbye():
                 self._clients.left(client, keep=message.keep)
             case Shutdown():
@@ -341,7 +312,7 @@ class Reactor:
         if message.protocol != PROTOCOL:
             reason = f"the agent speaks protocol {PROTOCOL}, the client {message.protocol}"
             answer = PilotChanged(PilotState.FAILED, 0, reason)
-        self._to_client(client, answer)
+        self._doors.to_client(client, answer)
 
     # -------------------------------------------------------------- commands out
 
@@ -361,7 +332,7 @@ class Reactor:
             case EndTask():
                 owner = self._clients.owner(command.task)
                 if owner is not None:
-                    self._to_client(owner, TaskEnded(command.task, command.outcome))
+                    self._doors.to_client(owner, TaskEnded(command.task, command.outcome))
             case AbortGang():
                 self._abort_gang(command)
             case DropData():
@@ -373,7 +344,7 @@ class Reactor:
         task, attempt = command.submission.task, command.attempt
         for process, message in run_messages(command, self._world.ranks, self._functions):
             self._running[process.hello.rank] = (task, attempt)
-            self._to_rank(process.work, message)
+            self._doors.to_rank(process.work, message)
         timeout_s = command.submission.description.options.timeout_s
         if timeout_s is not None:
             expire = partial(self._time_out, task, attempt)
@@ -387,7 +358,7 @@ class Reactor:
         interrupt = Interrupt(command.task, command.attempt, command.reason, -1)
         for rank in command.ranks:
             if rank in self._world.ranks:
-                self._to_rank(self._world.ranks[rank].control, interrupt)
+                self._doors.to_rank(self._world.ranks[rank].control, interrupt)
         force = partial(self._force_out, command)
         self._timers.at(self._clock() + self._description.abort_grace_s, force)
 
@@ -402,13 +373,13 @@ class Reactor:
     def _drop(self, command: DropData) -> None:
         for rank in command.ranks:
             if rank in self._world.ranks:
-                self._to_rank(self._world.ranks[rank].control, Drop((command.task,)))
+                self._doors.to_rank(self._world.ranks[rank].control, Drop((command.task,)))
 
     def _repair(self, command: RepairWorld) -> None:
         self._awaiting_repair = set(command.lost)
         message = Repair(command.lost, self._world.rank_command)
         for process in self._world.ranks:
-            self._to_rank(process.work, message)
+            self._doors.to_rank(process.work, message)
         self._timers.at(
             self._clock() + REPAIR_WITHIN_S,
             partial(self._repair_failed, f"no new world within {REPAIR_WITHIN_S:g} s"),
@@ -419,16 +390,8 @@ class Reactor:
             self._awaiting_repair.clear()
             self._world.lose(None, f"lost ranks could not be replaced: {reason}", self._clock())
 
-    def _to_client(self, client: bytes, message: AgentMessage) -> None:
-        self._outbox[self._clients_socket, client].append(message)
-
-    def _to_rank(self, channel: bytes, message: RunTask | Repair | ControlMessage) -> None:
-        self._outbox[self._ranks_socket, channel].append(message)
-
     def _flush(self) -> None:
-        for (router, peer), messages in self._outbox.items():
-            router.send(peer, *messages)
-        self._outbox.clear()
+        self._doors.flush()
         if self._journal_batch:
             self._journal.append(self._journal_batch)
             self._journal_batch = []
