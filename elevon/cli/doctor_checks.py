@@ -91,7 +91,11 @@ def mpi() -> Finding:
 
 def mpiexec() -> Finding:
     """The launcher starts two processes, and they find each other."""
-    code = "from mpi4py import MPI; print('world of', MPI.COMM_WORLD.allreduce(1), flush=True)"
+    # One write each: print would hand over its pieces, and the pieces of two ranks may mix.
+    code = (
+        "import os; from mpi4py import MPI; "
+        "os.write(1, f'world of {MPI.COMM_WORLD.allreduce(1)}\\n'.encode())"
+    )
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log"
         try:
