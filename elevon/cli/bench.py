@@ -14,6 +14,14 @@ COMMANDS: Final = {
         "elevon.cli.overhead",
         "Private communicators, the way of an empty task, tasks per second.",
     ),
+    "kernels": Entry(
+        "elevon.cli.kernels.command",
+        "Join and sort of one table, beside other engines.",
+    ),
+    "distributed": Entry(
+        "elevon.cli.distributed",
+        "Join or sort over ranks, beside the local kernel with as many threads.",
+    ),
 }
 
 command = LazyGroup("bench", COMMANDS, "Measure what the runtime costs.")

@@ -6,6 +6,7 @@ Before it: the public API. After it: ``demo`` and ``overhead`` run on it.
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,11 @@ def count(text: Any) -> int:
     return int(number)
 
 
+def counts(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...]:
+    """A click callback: whole numbers of at least 1, divided by commas."""
+    return tuple(count(number) for number in text.split(","))
+
+
 def pilot_options(command: _Command) -> _Command:
     """Add --ranks and --communicator."""
     ranks = click.option("--ranks", type=count, default=4, show_default=True, help="Ranks.")
@@ -54,6 +60,15 @@ def pilot_options(command: _Command) -> _Command:
 def json_option(command: _Command) -> _Command:
     """Add --json, the form for programs: one object on standard output, nothing else."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def ends_within(pid: int, within_s: float) -> bool:
+    """Whether a child ends in time. It is left to its owner to collect."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], within_s)[0])
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

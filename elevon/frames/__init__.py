@@ -10,13 +10,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from elevon.frames.local import hash_rows as hash_rows
     from elevon.frames.local import join as join
     from elevon.frames.local import sort as sort
     from elevon.frames.local import take as take
 
-_LOCAL = ("join", "sort", "take")
+_LOCAL = ("hash_rows", "join", "sort", "take")
 
-__all__ = ["join", "sort", "take"]
+__all__ = ["hash_rows", "join", "sort", "take"]
 
 
 def __getattr__(name: str) -> object:

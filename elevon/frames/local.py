@@ -1,4 +1,4 @@
-"""Join, sort and take on one core: the kernels, for any table that speaks Arrow.
+"""Join, sort, take and hash on one core: the kernels, for any table that speaks Arrow.
 
 Before it: ``planning`` and ``ordering``, which decide; ``_native``, which moves the rows. After it:
 users who call ``elevon.frames.join`` on their own tables; the distributed operators do the same
@@ -19,7 +19,7 @@ import pyarrow as pa
 from elevon import _native
 from elevon.errors import DescriptionError, SchemaError
 from elevon.frames.ordering import plan_sort
-from elevon.frames.planning import cast_keys, plan_join, run_join
+from elevon.frames.planning import cast_keys, find_column, plan_join, run_join
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,6 +120,32 @@ def take(table: object, indices: object, threads: int | None = None) -> pa.Table
     rows = as_table(table)
     positions = indices if _speaks_arrow(indices) else pa.array(indices, pa.int64())
     return pa.table(_native.take(rows, positions, _threads(threads)))
+
+
+def hash_rows(
+    table: object, on: Names | None = None, threads: int | None = None
+) -> pa.ChunkedArray:
+    """A 64-bit hash of each row, the one that decides which rank gets a row.
+
+    Equal values of different width or encoding hash equal; the values are the same on every
+    machine and in every version (tests pin them).
+
+    Args:
+        table: the table.
+        on: names of the columns to hash; None means all.
+        threads: how many threads the kernel may use; None means one.
+
+    Returns:
+        One uint64 for each row.
+
+    Raises:
+        SchemaError: a column is missing.
+        TypeError: ``table`` is no table.
+    """
+    rows = as_table(table)
+    names = rows.column_names if on is None else _listed(on)
+    columns = [find_column(rows.schema, name, "the table") for name in names]
+    return pa.table(_native.hash_rows(rows, columns, _threads(threads)))["hash"]
 
 
 def as_table(source: object) -> pa.Table:

@@ -187,6 +187,46 @@ def test_the_overhead_bench_has_its_keys(run: Run, ranks: int, sizes: list[int])
     assert found["throughput"]["tasks_per_s"] > 0
 
 
+def test_bench_kernels_agrees_with_every_peer(run: Run) -> None:
+    peers = "duckdb,polars,pyarrow,pandas"
+    arguments = ("--rows", "2e4", "--threads", "1,2", "--repeats", "1", "--peers", peers)
+    found = json_of(run("bench", "kernels", *arguments, "--keys", "string,int32", "--json"))
+
+    assert found["rows"] == 20_000
+    assert 0 < found["copy_gb_per_s"] < found["read_gb_per_s"] * 3
+    for op in ("join", "sort"):
+        of_op = [each for each in found["results"] if each["op"] == op]
+        seen = [(each["engine"], each["threads"]) for each in of_op]
+        many = ("elevon", "duckdb", "polars", "pyarrow")
+        assert seen == [*((name, n) for name in many for n in (1, 2)), ("pandas", 1)]
+        assert len({(each["rows_out"], each["checksum"]) for each in of_op}) == 1
+        for each in of_op:
+            assert 0 < each["min_s"] <= each["median_s"]
+            assert each["peak_rss_bytes"] > each["in_bytes"]
+
+
+def test_bench_kernels_says_what_it_does_not_know(run: Run) -> None:
+    done = run("bench", "kernels", "--keys", "int65")
+
+    assert done.returncode == 2
+    assert "'int65' is none of int64, int32" in done.stderr
+
+
+@pytest.mark.parametrize("op", ["join", "sort"])
+def test_bench_distributed_agrees_with_the_local_kernel(run: Run, op: str) -> None:
+    arguments = ("--op", op, "--rows", "3e4", "--repeats", "2", "--scaling", "weak")
+    found = json_of(run("bench", "distributed", *arguments, "--ranks", "1,3", "--json"))
+
+    assert [each["ranks"] for each in found["results"]] == [1, 3]
+    assert [each["rows"] for each in found["results"]] == [30_000, 90_000]
+    for each in found["results"]:
+        assert each["op"] == op
+        assert each["median_s"] > 0
+        assert each["local_median_s"] > 0
+        assert each["rows_out"] > 0
+        assert each["peak_rss_bytes"] > each["base_rss_bytes"] > 0
+
+
 # ---------------------------------------------------------------- doctor, status, logs, report
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elevon import _native
+from elevon import _native, frames
+from elevon.errors import SchemaError
 from tests.native_support import EVERY_TYPE, scattered
 
 NULL = 6781935837989979437
@@ -186,3 +187,14 @@ def test_missing_columns_are_refused() -> None:
         _native.hash_rows(table, [1])
     with pytest.raises(ValueError, match="no column -1"):
         _native.hash_rows(table, [-1])
+
+
+def test_the_public_form_takes_names_and_any_table() -> None:
+    table = pa.table({"k": [0, 1, -1], "v": ["a", "b", "c"]})
+
+    assert frames.hash_rows(table, on="k").to_pylist()[0] == 61407299762524204
+    whole = frames.hash_rows(table).to_pylist()
+    assert whole == hashes(table["k"], table["v"])
+    assert frames.hash_rows(table.to_pandas(), threads=2).to_pylist() == whole
+    with pytest.raises(SchemaError, match="'w'"):
+        frames.hash_rows(table, on=["w"])
