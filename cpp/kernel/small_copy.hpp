@@ -7,6 +7,10 @@
 
 namespace elevon::kernel {
 
+// Bytes that one load and one store move. A value of at most so many bytes may be copied as if it
+// had all of them where both sides have the room: its length then decides no branch.
+inline constexpr std::int64_t kWideCopy = 16;
+
 // Most strings are short: a call of memcpy costs more than their bytes.
 inline void small_copy(std::byte* target, const char* source, std::int64_t size) {
   const auto count = static_cast<std::size_t>(size);

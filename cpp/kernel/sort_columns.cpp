@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernel/normalize_key.hpp"
+#include "kernel/sort_bytes.hpp"
 #include "kernel/sort_route.hpp"
 #include "kernel/take.hpp"
 
@@ -16,16 +17,16 @@ struct Wide {
   std::uint64_t high;
 };
 
-// Calls f(T{}) with an unsigned type of `width` bytes; false if there is none.
+// Calls f(T{}) with a type of `width` bytes, if there is one.
 template <typename F>
-bool with_width(int width, F&& f) {
+void with_width(int width, F&& f) {
   switch (width) {
-    case 1: f(std::uint8_t{}); return true;
-    case 2: f(std::uint16_t{}); return true;
-    case 4: f(std::uint32_t{}); return true;
-    case 8: f(std::uint64_t{}); return true;
-    case 16: f(Wide{}); return true;
-    default: return false;
+    case 1: return f(std::uint8_t{});
+    case 2: return f(std::uint16_t{});
+    case 4: return f(std::uint32_t{});
+    case 8: return f(std::uint64_t{});
+    case 16: return f(Wide{});
+    default: return;
   }
 }
 
@@ -63,39 +64,50 @@ OwnedArray<std::uint8_t> move_bits(const arrow::Column& column, const Route& rou
   return bits;
 }
 
+using Buffers = std::vector<arrow::Memory>;
+
 arrow::Column make_column(const arrow::Column& source, std::int64_t rows, arrow::Memory validity,
-                          arrow::Memory values) {
+                          Buffers buffers) {
   auto array = std::make_shared<arrow::Array>(*make_array(
-      source.field().type, rows, source.null_count(), std::move(validity), {std::move(values)}));
+      source.field().type, rows, source.null_count(), std::move(validity), std::move(buffers)));
   array->dictionary = source.dictionary();
   return {source.field(), {std::move(array)}};
 }
 
-// Moves a column of fixed width; nothing for any other.
+bool value_bit(const arrow::Array& array, std::int64_t row) {
+  return array.bit(row);
+}
+bool valid_bit(const arrow::Array& array, std::int64_t row) {
+  return array.is_valid(row);
+}
+
+// The values of a column; nothing if they can only be gathered by row numbers.
+template <typename Route>
+std::optional<Buffers> move_buffers(const arrow::Column& column, const Route& route,
+                                    const RowOrder& order) {
+  std::optional<Buffers> buffers;
+  switch (column.type().layout) {
+    case arrow::Layout::Bits: return Buffers{share(move_bits(column, route, order, value_bit))};
+    case arrow::Layout::Offsets32:
+    case arrow::Layout::Offsets64: return move_bytes(column, route, order);
+    case arrow::Layout::Fixed:
+    case arrow::Layout::Dictionary:
+      with_width(column.type().width, [&]<typename T>(T) {
+        buffers = Buffers{share(move_fixed<T>(column, route, order))};
+      });
+      return buffers;
+    default: return buffers;
+  }
+}
+
 template <typename Route>
 std::optional<arrow::Column> move_column(const arrow::Column& column, const Route& route,
                                          const RowOrder& order) {
-  const arrow::Type& type = column.type();
-  arrow::Memory values;
-  if (type.layout == arrow::Layout::Bits) {
-    values = share(move_bits(column, route, order, [](const arrow::Array& array, std::int64_t row) {
-      return array.bit(row);
-    }));
-  } else if (type.layout == arrow::Layout::Fixed || type.layout == arrow::Layout::Dictionary) {
-    const bool moved = with_width(
-        type.width, [&]<typename T>(T) { values = share(move_fixed<T>(column, route, order)); });
-    if (!moved) return std::nullopt;
-  } else {
-    return std::nullopt;
-  }
+  auto buffers = move_buffers(column, route, order);
+  if (!buffers) return std::nullopt;
   arrow::Memory validity;
-  if (column.null_count() > 0) {
-    validity =
-        share(move_bits(column, route, order, [](const arrow::Array& array, std::int64_t row) {
-          return array.is_valid(row);
-        }));
-  }
-  return make_column(column, route.rows, std::move(validity), std::move(values));
+  if (column.null_count() > 0) validity = share(move_bits(column, route, order, valid_bit));
+  return make_column(column, route.rows, std::move(validity), *std::move(buffers));
 }
 
 }  // namespace
@@ -128,7 +140,7 @@ arrow::Table SortedColumns::build(const Route& route, const RowOrder& order) {
     for (std::size_t i = 0; i < values_.size(); ++i) {
       const arrow::Column& column = table_.columns()[i];
       if (values_[i].data() != nullptr) {
-        columns.push_back(make_column(column, route.rows, {}, share(std::move(values_[i]))));
+        columns.push_back(make_column(column, route.rows, {}, {share(std::move(values_[i]))}));
       } else if (auto moved = move_column(column, route, order)) {
         columns.push_back(*std::move(moved));
       } else {

@@ -1,8 +1,8 @@
-// The columns of the result. Before it: sort_route. After it: sort, merge.
+// The columns of the result. Before it: sort_route, sort_bytes. After it: sort, merge.
 //
-// Fixed-width values go the way of the words: to their bucket, then to their place in it, two
-// passes of sequential memory traffic instead of one random read per value. Values of other types
-// are gathered by row numbers, which have come the same way.
+// Values go the way of the words: to their bucket, then to their place in it, two passes of
+// sequential memory traffic instead of one random read per value. Types that do not lie in one
+// buffer row by row are gathered by row numbers, which have come the same way.
 #pragma once
 
 #include <cstdint>
