@@ -1,0 +1,172 @@
+"""Group-by over a private group of ranks: aggregates per key, or of all rows.
+
+Before it: ``aggregates`` (states that combine), ``spreads`` (what has no small state) and
+``exchange``. After it: the agent's ranks, and user functions that have a communicator. Each rank
+first makes one row of states per group, so what travels grows with the groups and not with rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elevon.comm.protocol import Communicator
+from elevon.errors import DescriptionError
+from elevon.frames.aggregates import States
+from elevon.frames.agreement import spell
+from elevon.frames.exchange import replicate, shuffle
+from elevon.frames.grouping import Column, find_keys
+from elevon.frames.measures import check_aggregate, from_form, missing_keys
+from elevon.frames.planning import check_columns
+from elevon.frames.requests import Request, settle
+from elevon.frames.spreads import Spread, all_spreads, group_spreads
+from elevon.model.algebra import Aggregate
+
+
+def groupby(
+    comm: Communicator,
+    table: pa.Table,
+    by: Sequence[str],
+    aggregates: Sequence[Aggregate],
+    dropna: bool = True,
+    threads: int = 1,
+) -> pa.Table:
+    """Aggregate a distributed table per group of equal keys.
+
+    Collective: every rank passes its rows, which may be none, and gets some of the groups. Which
+    groups lie where, and in which order, is not specified, but the same each time.
+
+    Nulls are left out by all functions but size, as pandas does it: the sum of no values is 0,
+    their minimum, mean and quantile are null. ``var`` and ``std`` divide by n - 1 and are null for
+    fewer than two values. ``quantile`` is exact, linear between two values, and gathers a group's
+    values on one rank. NaN is a value: one group of its own, and it makes sums and means NaN.
+
+    Args:
+        comm: the group of ranks.
+        table: this rank's rows.
+        by: names of the key columns; without any, the aggregates are of all rows and rank 0 gets
+            the one row of the result.
+        aggregates: what to compute.
+        dropna: whether rows with a null or NaN among the keys are left out, as in pandas;
+            otherwise null is a key like any other, and so is NaN.
+        threads: how many threads the exchange kernel may use on this rank.
+
+    Returns:
+        This rank's groups: the key columns, then one column per aggregate.
+
+    Raises:
+        DescriptionError: two result columns have one name; on every rank.
+        SchemaError: a column is missing or its type does not fit, on any rank, on every rank; or
+            a sum of integers does not fit into 64 bits.
+        CommunicatorError: the group failed.
+    """
+    work, _ = settle(comm, lambda: _prepare(table, by, aggregates, dropna))
+    if work.on:
+        states = _grouped(comm, work, threads)
+        spreads = group_spreads(
+            comm, work.table, work.on, states.select(range(len(work.on))), work.spreads, threads
+        )
+    else:
+        states = _overall(comm, work)
+        spreads = all_spreads(comm, work.table, work.spreads, states.num_rows, threads)
+    return work.result(states, spreads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One rank's share of a group-by, checked."""
+
+    table: pa.Table
+    on: tuple[int, ...]
+    aggregates: tuple[Aggregate, ...]
+    states: States
+    spreads: tuple[Spread, ...]
+    schema: pa.Schema
+
+    def result(self, states: pa.Table, spreads: Sequence[Column]) -> pa.Table:
+        """The result's columns out of states and spreads, in the order of the request."""
+        columns: list[Any] = states.columns[: len(self.on)]
+        rest = iter(spreads)
+        for wanted in self.aggregates:
+            found = (
+                next(rest)
+                if Spread.covers(wanted)
+                else self.states.finish(states, wanted, self.table.schema)
+            )
+            columns.append(from_form(found, self.schema.field(len(columns)).type))
+        return pa.Table.from_arrays(columns, schema=self.schema)
+
+
+def _prepare(
+    table: pa.Table, by: Sequence[str], aggregates: Sequence[Aggregate], dropna: bool
+) -> Request[_Work]:
+    wanted = tuple(aggregates)
+    keys = [table.schema.field(index) for index in find_keys(table.schema, by, "group by")]
+    fields = [pa.field(key.name, key.type) for key in keys]
+    fields += [check_aggregate(table.schema, one) for one in wanted]
+    _refuse_repeated([field.name for field in fields])
+    names = dict.fromkeys([*(key.name for key in keys), *(one.column for one in wanted)])
+    rows = table.select(list(names))
+    schema, on = rows.schema, tuple(range(len(keys)))
+    check_columns(schema)
+    missing = missing_keys(rows, on) if dropna else None
+    rows = rows if missing is None else rows.filter(pc.invert(missing))
+    work = _Work(
+        rows,
+        on,
+        wanted,
+        States.of(schema, wanted),
+        tuple(Spread.of(schema, one) for one in wanted if Spread.covers(one)),
+        pa.schema(fields),
+    )
+    terms = f"groupby {list(by)} of {spell(schema)}, dropna={dropna}: {wanted}"
+    return Request(work, terms)
+
+
+def _grouped(comm: Communicator, work: _Work, threads: int) -> pa.Table:
+    states = work.states.of_rows(work.table, work.on)
+    if comm.size == 1:
+        return states
+    keys = len(work.on)
+    return work.states.of_states(shuffle(comm, states, range(keys), threads), keys)
+
+
+def _overall(comm: Communicator, work: _Work) -> pa.Table:
+    """The states of all rows, on rank 0; a table of no rows on the others.
+
+    Every rank gives one row of states. A rank without rows makes it of one row of nulls, which
+    only the number of rows could tell; and that one is set right.
+    """
+    table, empty = work.table, not work.table.num_rows
+    if empty:
+        table = pa.Table.from_arrays(
+            [pa.nulls(1, field.type) for field in table.schema], schema=table.schema
+        )
+    one = pa.array(np.zeros(table.num_rows, dtype=np.int8))
+    states = work.states.of_rows(table.append_column("", one), [table.num_columns])
+    if empty:
+        states = _without_row(work, states)
+    if comm.size > 1:
+        states = work.states.of_states(replicate(comm, states), 1)
+    return states.drop_columns(["0"]) if comm.rank == 0 else states.drop_columns(["0"]).slice(0, 0)
+
+
+def _without_row(work: _Work, states: pa.Table) -> pa.Table:
+    for fold in work.states.folds:
+        if fold.form == "one":
+            at = states.schema.get_field_index(fold.name)
+            states = states.set_column(at, fold.name, pa.array([0], pa.int64()))
+    return states
+
+
+def _refuse_repeated(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise DescriptionError(
+                f"groupby: two columns of the result are called {name!r}: rename one of them"
+            )
