@@ -76,9 +76,15 @@ template <typename Offset>
 class OffsetReader {
  public:
   explicit OffsetReader(const Array& array)
-      : offsets_(array.values<Offset>()), bytes_(reinterpret_cast<const char*>(array.buffers[1])) {}
+      : offsets_(array.values<Offset>()),
+        length_(array.length),
+        bytes_(reinterpret_cast<const char*>(array.buffers[1])) {}
   [[nodiscard]] std::int64_t size(std::int64_t row) const {
     return offsets_[row + 1] - offsets_[row];
+  }
+  // Bytes that may be read from the value's first one on: its own and what follows them.
+  [[nodiscard]] std::int64_t room(std::int64_t row) const {
+    return offsets_[length_] - offsets_[row];
   }
   [[nodiscard]] std::string_view operator()(std::int64_t row) const {
     return {bytes_ + offsets_[row], static_cast<std::size_t>(size(row))};
@@ -86,6 +92,7 @@ class OffsetReader {
 
  private:
   const Offset* offsets_;
+  std::int64_t length_;
   const char* bytes_;
 };
 
@@ -94,6 +101,7 @@ class ViewReader {
   explicit ViewReader(const Array& array)
       : views_(array.values<View>()), data_(array.data_buffers.data()) {}
   [[nodiscard]] std::int64_t size(std::int64_t row) const { return views_[row].length; }
+  [[nodiscard]] std::int64_t room(std::int64_t row) const { return size(row); }
   [[nodiscard]] std::string_view operator()(std::int64_t row) const {
     const View& view = views_[row];
     const char* start =
@@ -112,14 +120,17 @@ class FixedReader {
  public:
   explicit FixedReader(const Array& array)
       : width_(array.type->width),
+        length_(array.length),
         bytes_(reinterpret_cast<const char*>(array.buffers[0]) + array.offset * width_) {}
   [[nodiscard]] std::int64_t size(std::int64_t) const { return width_; }
+  [[nodiscard]] std::int64_t room(std::int64_t row) const { return (length_ - row) * width_; }
   [[nodiscard]] std::string_view operator()(std::int64_t row) const {
     return {bytes_ + row * width_, static_cast<std::size_t>(width_)};
   }
 
  private:
   std::int64_t width_;
+  std::int64_t length_;
   const char* bytes_;
 };
 

@@ -1,8 +1,7 @@
 // Codes of utf8, binary and fixed-size binary keys.
-// Before it: normalize_key. After it: normalize.
+// Before it: normalize_key, prefix_code. After it: normalize.
 //
-// Depth 0 is a code of the first bytes after the prefix that all values share, with as few bits
-// per byte as its range needs (digits: 4, lower-case letters: 5), so one word holds 8 to 16 bytes.
+// Depth 0 is a code of the first bytes after the prefix that all values share (prefix_code).
 // Ties go deeper: each further code is the next seven bytes and how many of them there are,
 // after skipping what the tied rows share.
 
@@ -14,6 +13,7 @@
 
 #include "kernel/buffer.hpp"
 #include "kernel/normalize_key.hpp"
+#include "kernel/prefix_code.hpp"
 
 namespace elevon::kernel {
 namespace {
@@ -64,114 +64,6 @@ std::int64_t shared_prefix(std::string_view a, std::string_view b, std::int64_t 
   return at;
 }
 
-constexpr int kGroup = 8;    // bytes that are packed at once
-constexpr int kWindow = 16;  // bytes that depth 0 may cover
-
-// What the values hold at kGroup neighbouring places. A place that some value does not reach is
-// coded 0 there, and every byte counts from 1.
-struct ByteRange {
-  std::array<std::uint8_t, kGroup> low;
-  std::array<std::uint8_t, kGroup> high;
-  bool ended = false;
-
-  ByteRange() {
-    low.fill(0xFF);
-    high.fill(0);
-  }
-  void add(std::string_view bytes) {
-    std::array<char, kGroup> padded{};
-    const Code word = first_bytes(bytes);
-    std::memcpy(padded.data(), &word, sizeof word);
-    const Code missing = bytes.size() >= kGroup ? 0 : ~Code{0} >> (8 * bytes.size());
-    const Code lifted = word | missing;
-    std::array<std::uint8_t, kGroup> lows;
-    std::array<std::uint8_t, kGroup> highs;
-    std::memcpy(lows.data(), &lifted, sizeof lifted);
-    std::memcpy(highs.data(), &word, sizeof word);
-    for (std::size_t i = 0; i < kGroup; ++i) low[i] = std::min(low[i], lows[i]);
-    for (std::size_t i = 0; i < kGroup; ++i) high[i] = std::max(high[i], highs[i]);
-    ended |= bytes.size() < kGroup;
-  }
-  void add(const ByteRange& other) {
-    for (std::size_t i = 0; i < kGroup; ++i) low[i] = std::min(low[i], other.low[i]);
-    for (std::size_t i = 0; i < kGroup; ++i) high[i] = std::max(high[i], other.high[i]);
-    ended |= other.ended;
-  }
-};
-
-// Packs the symbols of one group: each byte less its offset, in `width` bits.
-class Packer {
- public:
-  Packer() = default;
-  explicit Packer(const ByteRange& range) {
-    std::array<std::uint8_t, kGroup> offsets{};
-    for (std::size_t i = 0; i < kGroup; ++i) {
-      if (range.low[i] > range.high[i]) continue;  // no value reaches this place
-      const bool collides = range.ended && range.low[i] == 0;
-      ambiguous_ |= collides;
-      const int offset = range.low[i] - (range.ended && !collides ? 1 : 0);
-      offsets[i] = static_cast<std::uint8_t>(offset);
-      const auto symbol = static_cast<unsigned>(range.high[i] - offset);
-      width_ = std::max(width_, static_cast<int>(std::bit_width(symbol)));
-    }
-    std::memcpy(&offsets_, offsets.data(), sizeof offsets_);
-  }
-
-  [[nodiscard]] int width() const { return width_; }
-  // A zero byte and the end of a value look the same.
-  [[nodiscard]] bool ambiguous() const { return ambiguous_; }
-
-  [[nodiscard]] Code pack(std::string_view bytes) const {
-    const Code present = bytes.size() >= kGroup ? ~Code{0} : ~(~Code{0} >> (8 * bytes.size()));
-    Code word = first_bytes(bytes) - (offsets_ & present);
-    constexpr Code kBytes = 0x00FF00FF00FF00FF;
-    constexpr Code kPairs = 0x0000FFFF0000FFFF;
-    constexpr Code kQuads = 0x00000000FFFFFFFF;
-    word = ((word >> 8) & kBytes) << width_ | (word & kBytes);
-    word = ((word >> 16) & kPairs) << (2 * width_) | (word & kPairs);
-    return (word >> 32) << (4 * width_) | (word & kQuads);
-  }
-
- private:
-  Code offsets_ = 0;
-  int width_ = 0;
-  bool ambiguous_ = false;
-};
-
-// The code of depth 0: one group whole, and of the second one what fits.
-class PrefixCode {
- public:
-  PrefixCode() = default;
-  PrefixCode(const std::array<ByteRange, 2>& ranges, std::int64_t skip)
-      : first_(ranges[0]), second_(ranges[1]), skip_(skip) {
-    // At most 56 bits: the first group then always moves by less than a word.
-    const int left = std::min(64 - kGroup * first_.width(), 56);
-    const int symbols = second_.width() == 0 ? kGroup : std::min(kGroup, left / second_.width());
-    kept_ = symbols * second_.width();
-    dropped_ = kGroup * second_.width() - kept_;
-    covered_ = skip + kGroup + symbols;
-  }
-
-  [[nodiscard]] Code operator()(std::string_view bytes) const {
-    const std::string_view rest = after(bytes, skip_);
-    const Code code = first_.pack(rest);
-    if (kept_ == 0) return code;
-    return code << kept_ | second_.pack(after(rest, kGroup)) >> dropped_;
-  }
-  // True if the code alone tells values of at most `size` bytes apart.
-  [[nodiscard]] bool exact(std::int64_t size) const {
-    return size <= covered_ && !first_.ambiguous() && !second_.ambiguous();
-  }
-
- private:
-  Packer first_;
-  Packer second_;
-  std::int64_t skip_ = 0;
-  std::int64_t covered_ = 0;
-  int kept_ = 0;
-  int dropped_ = 0;
-};
-
 template <typename Reader>
 class BytesCoder final : public KeyCoder {
  public:
@@ -213,7 +105,7 @@ class BytesCoder final : public KeyCoder {
     const auto place = finder.find(rows[0]);
     if (exact_ || !column_.chunks()[place.chunk]->is_valid(place.row)) return kEqual;
     const std::string_view first = readers_[place.chunk](place.row);
-    const std::int64_t known = depth == 0 ? skip_ : depth - 1;
+    const std::int64_t known = depth == 0 ? prefix_.skip() : depth - 1;
     auto shared = static_cast<std::int64_t>(first.size());
     bool equal = true;
     for (const std::int64_t row : rows.subspan(1)) {
@@ -243,70 +135,84 @@ class BytesCoder final : public KeyCoder {
     return false;
   }
 
-  // Calls f(part, value, row) for every row of every part that is not null, on all threads.
+  // Calls f(value, row) for every row of a part that is not null.
   template <typename F>
-  void for_values(F&& f) const {
-    parallel(threads_, [&](int part) {
-      const Range rows = part_of(column_.length(), threads_, part);
-      std::int64_t chunk_start = rows.begin;
-      for_chunks(column_, rows, [&](const arrow::Array& array, Range in, std::int64_t at) {
-        const Reader reader(array);
-        chunk_start = rows.begin + at;
-        for (std::int64_t row = in.begin; row < in.end; ++row) {
-          if (array.is_valid(row)) f(part, reader(row), chunk_start + row - in.begin);
-        }
-      });
+  void for_values(int part, F&& f) const {
+    const Range rows = part_of(column_.length(), threads_, part);
+    for_chunks(column_, rows, [&](const arrow::Array& array, Range in, std::int64_t at) {
+      const Reader reader(array);
+      const std::int64_t shift = rows.begin + at - in.begin;
+      for (std::int64_t row = in.begin; row < in.end; ++row) {
+        if (!array.is_valid(row)) continue;
+        f(Chars{reader(row).data(), reader.size(row), reader.room(row)}, row + shift);
+      }
     });
   }
 
-  struct Measures {
-    std::int64_t shared;
-    std::int64_t longest = 0;
-    std::array<ByteRange, 2> ranges;
-  };
+  // What the values hold after byte `from`.
+  [[nodiscard]] ByteRanges ranges_after(std::int64_t from) const {
+    std::vector<ByteRanges> parts(static_cast<std::size_t>(threads_));
+    parallel(threads_, [&](int part) {
+      ByteRanges ranges;
+      for_values(part, [&](Chars value, std::int64_t) { ranges.add(value.after(from)); });
+      parts[static_cast<std::size_t>(part)] = ranges;
+    });
+    for (const ByteRanges& part : std::span(parts).subspan(1)) parts[0].add(part);
+    return parts[0];
+  }
 
-  // Finds the prefix that all values share, then the range of the bytes behind it.
+  // The length of the prefix that all values share, whatever it is.
+  [[nodiscard]] std::int64_t long_prefix() const {
+    std::vector<std::int64_t> parts(static_cast<std::size_t>(threads_));
+    parallel(threads_, [&](int part) {
+      auto shared = static_cast<std::int64_t>(first_.size());
+      for_values(part, [&](Chars value, std::int64_t) {
+        const std::string_view bytes{value.data, static_cast<std::size_t>(value.size)};
+        shared = shared_prefix(first_, bytes, 0, shared);
+      });
+      parts[static_cast<std::size_t>(part)] = shared;
+    });
+    return *std::min_element(parts.begin(), parts.end());
+  }
+
+  // One look at the values is enough, unless what they share leaves the code too few of the places
+  // that were looked at.
   void measure() {
-    std::vector<Measures> parts(static_cast<std::size_t>(threads_));
-    for (Measures& part : parts) part.shared = static_cast<std::int64_t>(first_.size());
-    for_values([&](int part, std::string_view bytes, std::int64_t) {
-      auto& mine = parts[static_cast<std::size_t>(part)];
-      mine.shared = shared_prefix(first_, bytes, 0, mine.shared);
-      mine.longest = std::max(mine.longest, static_cast<std::int64_t>(bytes.size()));
-    });
-    skip_ = parts[0].shared;
-    for (const Measures& part : parts) skip_ = std::min(skip_, part.shared);
-    for_values([&](int part, std::string_view bytes, std::int64_t) {
-      auto& mine = parts[static_cast<std::size_t>(part)];
-      mine.ranges[0].add(after(bytes, skip_));
-      mine.ranges[1].add(after(bytes, skip_ + kGroup));
-    });
-    for (std::size_t part = 1; part < parts.size(); ++part) {
-      parts[0].longest = std::max(parts[0].longest, parts[part].longest);
-      for (std::size_t i = 0; i < 2; ++i) parts[0].ranges[i].add(parts[part].ranges[i]);
+    std::int64_t from = 0;
+    ByteRanges ranges = ranges_after(0);
+    if (ranges.shared() > ByteRanges::kPlaces - PrefixCode::kPlaces) {
+      from = long_prefix();
+      ranges = ranges_after(from);
     }
-    prefix_ = PrefixCode(parts[0].ranges, skip_);
-    exact_ = prefix_.exact(parts[0].longest);
+    prefix_ = PrefixCode(ranges, from, from > 0 ? 0 : ranges.shared());
+    exact_ = prefix_.exact();
   }
 
   // Codes are made once: reading the values again costs more than 8 bytes a row.
   void materialise() {
+    struct Bounds {
+      Code low = ~Code{0};
+      Code high = 0;
+    };
     codes_ = OwnedArray<Code>(column_.length());
-    std::vector<std::pair<Code, Code>> bounds(static_cast<std::size_t>(threads_), {~Code{0}, 0});
-    for_values([&](int part, std::string_view bytes, std::int64_t row) {
-      const Code code = prefix_(bytes);
-      codes_[row] = code;
-      auto& [low, high] = bounds[static_cast<std::size_t>(part)];
-      low = std::min(low, code);
-      high = std::max(high, code);
+    std::vector<Bounds> parts(static_cast<std::size_t>(threads_));
+    parallel(threads_, [&](int part) {
+      Bounds bounds;
+      const PrefixCode prefix = prefix_;
+      Code* codes = codes_.data();
+      for_values(part, [&](Chars value, std::int64_t row) {
+        const Code code = prefix(value);
+        codes[row] = code;
+        bounds = {std::min(bounds.low, code), std::max(bounds.high, code)};
+      });
+      parts[static_cast<std::size_t>(part)] = bounds;
     });
-    auto [low, high] = bounds[0];
-    for (const auto& [other_low, other_high] : bounds) {
-      low = std::min(low, other_low);
-      high = std::max(high, other_high);
+    Bounds all;
+    for (const Bounds& part : parts) {
+      all = {std::min(all.low, part.low), std::max(all.high, part.high)};
     }
-    base_ = flip_ == 0 ? low : ~high;
-    bits_ = static_cast<int>(std::bit_width(high - low));
+    base_ = flip_ == 0 ? all.low : ~all.high;
+    bits_ = static_cast<int>(std::bit_width(all.high - all.low));
   }
 
   const arrow::Column& column_;
@@ -314,7 +220,6 @@ class BytesCoder final : public KeyCoder {
   int threads_;
   std::vector<Reader> readers_;
   std::string_view first_;
-  std::int64_t skip_ = 0;
   PrefixCode prefix_;
   OwnedArray<Code> codes_;
   Code base_ = 0;
