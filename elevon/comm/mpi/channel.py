@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from mpi4py import MPI
 
+from elevon.comm.arrays import Parts
 from elevon.comm.buffers import BufferPool
 from elevon.comm.failure import Failure, Fuse, FuseBox
 from elevon.comm.mpi.faults import diagnose
@@ -34,7 +35,6 @@ TAGS = 1 << 14
 NOTICE_GRACE_S = 0.01
 
 Post: TypeAlias = Callable[[], Iterable[MPI.Request]]
-Parts: TypeAlias = Sequence[tuple[int, Array]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The communicator of a group of MPI ranks.
 
-Before it: ``channel``, and the labels and reductions of ``comm``. After it: ``world`` opens it, the
-rank gives it to operators and user functions.
+Before it: ``channel`` and ``comm.arrays``. After it: ``world`` opens it, the rank gives it to
+operators and user functions.
 
 Equal shapes travel by MPI's own collectives; lengths that differ by pairs of Isend and Irecv,
 which measured as fast as memcpy on both MPIs and know no limit of 2^31 - 1.
@@ -9,34 +9,24 @@ which measured as fast as memcpy on both MPIs and know no limit of 2^31 - 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
-from elevon.comm import reductions
+from elevon.comm.arrays import ArrayCommunicator, Parts, members_of
 from elevon.comm.failure import Failure
-from elevon.comm.labels import (
-    LABEL,
-    as_bytes,
-    as_payload,
-    as_sequence,
-    described_by,
-    labels_of,
-)
-from elevon.comm.mpi.channel import CHUNK_BYTES, Channel, Parts, Post
-from elevon.comm.protocol import Array, ReduceOp
+from elevon.comm.mpi.channel import CHUNK_BYTES, Channel, Post
+from elevon.comm.protocol import Array
 from elevon.errors import UsageError
 
 # MPI's collectives have counts of 32 bits, and some of them sum up over the ranks.
 LARGEST_COLLECTIVE_BYTES = 1 << 30
-MOST_DIMENSIONS = 64
-HEADER = np.dtype([("ndim", "<i8"), ("dtype", "S24"), ("shape", "<i8", (MOST_DIMENSIONS,))])
 
 
-class MpiCommunicator:
+class MpiCommunicator(ArrayCommunicator):
     """See Communicator; this one is made by MpiWorld.open_group and by split.
 
     Args:
@@ -85,131 +75,13 @@ class MpiCommunicator:
         raw = self._raw()
         self._run("barrier", lambda: [raw.Ibarrier()])
 
-    def bcast(self, array: Array, root: int = 0) -> Array:
-        """See Communicator."""
-        self._check_root(root)
-        data = as_payload(array)
-        if self.rank != root and not data.flags.writeable:
-            data = data.copy()
-        self._bcast(as_bytes(data), root)
-        if data is not array and isinstance(array, np.ndarray) and array.flags.writeable:
-            array[...] = data  # what the caller passed was not contiguous
-        return data
-
-    def gather(self, array: Array, root: int = 0) -> Array | None:
-        """See Communicator."""
-        self._check_root(root)
-        mine = as_payload(array)
-        if self.rank != root:
-            self._gather(as_bytes(mine), None, root)
-            return None
-        result = self._channel.new((self.size, *mine.shape), mine.dtype)
-        self._gather(as_bytes(mine), as_bytes(result), root)
-        return result
-
-    def gatherv(self, array: Array, root: int = 0) -> list[Array] | None:
-        """See Communicator."""
-        self._check_root(root)
-        mine = as_sequence(array)
-        labels = self.gather(labels_of([mine]).view(np.uint8), root)
-        if labels is None:
-            self._exchange("gatherv", [(root, as_bytes(mine))], [])
-            return None
-        arrays = self._announced(labels, mine)
-        self._exchange("gatherv", [], self._by_peer(arrays))
-        return arrays
-
-    def scatter(self, array: Array | None, root: int = 0) -> Array:
-        """See Communicator."""
-        self._check_root(root)
-        header = np.zeros(1, dtype=HEADER)
-        rows = None
-        if self.rank == root:
-            rows = as_payload(array)
-            _fill_header(header, rows, self.size)
-        self._bcast(as_bytes(header), root)
-        result = self._channel.new(*_read_header(header))
-        self._scatter(None if rows is None else as_bytes(rows), as_bytes(result), root)
-        return result
-
-    def scatterv(self, arrays: Sequence[Array] | None, root: int = 0) -> Array:
-        """See Communicator."""
-        self._check_root(root)
-        label = np.empty(1, dtype=LABEL)
-        if self.rank != root:
-            self._scatter(None, as_bytes(label), root)
-            count, dtype = described_by(label[0])
-            result = self._channel.new((count,), dtype)
-            self._exchange("scatterv", [], [(root, as_bytes(result))])
-            return result
-        parts = self._one_each(arrays)
-        self._scatter(as_bytes(labels_of(parts)), as_bytes(label), root)
-        self._exchange("scatterv", self._by_peer(parts), [])
-        return parts[root]
-
-    def allgather(self, array: Array) -> Array:
-        """See Communicator."""
-        mine = as_payload(array)
-        result = self._channel.new((self.size, *mine.shape), mine.dtype)
-        send, rows, raw = as_bytes(mine), as_bytes(result), self._raw()
-        if self._fits(rows):
-            self._run("allgather", lambda: [raw.Iallgather(send, rows)], send, rows)
-        else:
-            self._exchange("allgather", [(peer, send) for peer in self._peers], self._rows(rows))
-            self._rows(rows)[self.rank][1][:] = send
-        return result
-
-    def allgatherv(self, array: Array) -> list[Array]:
-        """See Communicator."""
-        mine = as_sequence(array)
-        arrays = self._announced(self.allgather(labels_of([mine]).view(np.uint8)), mine)
-        outgoing = [(peer, as_bytes(mine)) for peer in self._peers]
-        self._exchange("allgatherv", outgoing, self._by_peer(arrays))
-        return arrays
-
-    def reduce(self, array: Array, op: ReduceOp = "sum", root: int = 0) -> Array | None:
-        """See Communicator."""
-        self._check_root(root)
-        return reductions.reduce(self, array, op, root)
-
-    def allreduce(self, array: Array, op: ReduceOp = "sum") -> Array:
-        """See Communicator."""
-        return reductions.allreduce(self, array, op)
-
-    def scan(self, array: Array, op: ReduceOp = "sum") -> Array:
-        """See Communicator."""
-        return reductions.scan(self, array, op)
-
-    def alltoall(self, array: Array) -> Array:
-        """See Communicator."""
-        mine = as_payload(array)
-        if mine.ndim == 0 or mine.shape[0] != self.size:
-            raise UsageError(f"alltoall takes one row for each of {self.size} ranks: {mine.shape}")
-        result = self._channel.new(mine.shape, mine.dtype)
-        send, rows, raw = as_bytes(mine), as_bytes(result), self._raw()
-        if self._fits(rows):
-            self._run("alltoall", lambda: [raw.Ialltoall(send, rows)], send, rows)
-        else:
-            self._exchange("alltoall", self._rows(send), self._rows(rows))
-            result[self.rank] = mine[self.rank]
-        return result
-
-    def alltoallv(self, arrays: Sequence[Array]) -> list[Array]:
-        """See Communicator."""
-        parts = self._one_each(arrays)
-        labels = self.alltoall(labels_of(parts).view(np.uint8).reshape(self.size, -1))
-        result = self._announced(labels, parts[self.rank])
-        self._exchange("alltoallv", self._by_peer(parts), self._by_peer(result))
-        return result
-
     def split(self, color: int | None, key: int = 0) -> MpiCommunicator | None:
         """See Communicator."""
-        wish = np.array([color is not None, color or 0, key], dtype=np.int64)
-        wishes = self.allgather(wish).tolist()
+        wishes = self._wishes(color, key)
         self._splits += 1
         child = None
         if color is not None:
-            channel = self._channel.derive(_members(wishes, color), self._splits)
+            channel = self._channel.derive(members_of(wishes, color), self._splits)
             child = MpiCommunicator(channel, self._timeout_s, channel.close)
             self._children.append(child)
         self.barrier()  # see Channel: nobody may revoke what another one still creates
@@ -239,11 +111,6 @@ class MpiCommunicator:
             for child in self._children:
                 child.close()
             self._on_close()
-
-    @property
-    def _peers(self) -> list[int]:
-        # Every rank starts with another peer, so that no one is everybody's first.
-        return [(self.rank + distance) % self.size for distance in range(1, self.size)]
 
     def _raw(self) -> MPI.Intracomm:
         if self._closed:
@@ -290,38 +157,30 @@ class MpiCommunicator:
         if rows is not None:
             own[:] = self._rows(rows)[self.rank][1]
 
+    def _allgather(self, send: Array, rows: Array) -> None:
+        raw = self._raw()
+        if self._fits(rows):
+            self._run("allgather", lambda: [raw.Iallgather(send, rows)], send, rows)
+        else:
+            self._exchange("allgather", [(peer, send) for peer in self._peers], self._rows(rows))
+            self._rows(rows)[self.rank][1][:] = send
+
+    def _alltoall(self, send: Array, rows: Array) -> None:
+        raw = self._raw()
+        if self._fits(rows):
+            self._run("alltoall", lambda: [raw.Ialltoall(send, rows)], send, rows)
+        else:
+            self._exchange("alltoall", self._rows(send), self._rows(rows))
+            self._rows(rows)[self.rank][1][:] = self._rows(send)[self.rank][1]
+
+    def _new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        return self._channel.new(shape, dtype)
+
     def _fits(self, data: Array, copies: int = 1) -> bool:
         return data.size * copies <= LARGEST_COLLECTIVE_BYTES
 
     def _rows(self, rows: Array) -> list[tuple[int, Array]]:
         return list(enumerate(rows.reshape(self.size, -1)))
-
-    def _by_peer(self, arrays: Sequence[Array]) -> list[tuple[int, Array]]:
-        return [(peer, as_bytes(arrays[peer])) for peer in self._peers]
-
-    def _announced(self, labels: Array, own: Array) -> list[Array]:
-        """What the labels announce, uninitialised, with the caller's own part in its place."""
-        found = [described_by(label) for label in labels.reshape(-1).view(LABEL)]
-        return [
-            own if rank == self.rank else self._channel.new((count,), dtype)
-            for rank, (count, dtype) in enumerate(found)
-        ]
-
-    def _one_each(self, arrays: Sequence[Array] | None) -> list[Array]:
-        if arrays is None or len(arrays) != self.size:
-            given = "none" if arrays is None else len(arrays)
-            raise UsageError(f"one array for each of {self.size} ranks is needed, not {given}")
-        return [as_sequence(array) for array in arrays]
-
-    def _check_root(self, root: int) -> None:
-        if not 0 <= root < self.size:
-            raise UsageError(f"root {root} is no rank of a group of {self.size}")
-
-
-def _members(wishes: list[list[int]], color: int) -> list[int]:
-    """Who asked for a color, ordered by (key, rank)."""
-    members = [rank for rank, (joins, its, _) in enumerate(wishes) if joins and its == color]
-    return sorted(members, key=lambda rank: wishes[rank][2])
 
 
 def _ibcast(raw: MPI.Intracomm, chunk: Array, root: int) -> list[MPI.Request]:
@@ -330,17 +189,3 @@ def _ibcast(raw: MPI.Intracomm, chunk: Array, root: int) -> list[MPI.Request]:
 
 def _present(buffer: Array | None) -> tuple[Array, ...]:
     return () if buffer is None else (buffer,)
-
-
-def _fill_header(header: Array, rows: Array, size: int) -> None:
-    """Say what each rank gets of ``rows``."""
-    if rows.ndim == 0 or rows.shape[0] != size:
-        raise UsageError(f"scatter takes one row for each of {size} ranks: {rows.shape}")
-    header["ndim"] = rows.ndim - 1
-    header["dtype"] = rows.dtype.str.encode()
-    header["shape"][0, : rows.ndim - 1] = rows.shape[1:]
-
-
-def _read_header(header: Array) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    shape = header["shape"][0, : int(header["ndim"][0])]
-    return tuple(shape.tolist()), np.dtype(header["dtype"][0].decode())
