@@ -1,4 +1,6 @@
-"""The compiled kernels. Tables go in and out through the Arrow PyCapsule protocol.
+"""The compiled kernels, and at the end the compiled part of TCP groups.
+
+Tables go in and out through the Arrow PyCapsule protocol.
 
 "Stream" below is anything with ``__arrow_c_stream__`` (pyarrow, pandas, polars, DuckDB, Table);
 several batches (chunks) are legal input, and so is one batch (``__arrow_c_array__``). An array is a
@@ -9,7 +11,9 @@ caller can cause: types that do not fit, an index out of range, malformed Arrow 
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeAlias
+
+from numpy.typing import NDArray
 
 class ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
@@ -140,3 +144,97 @@ def pooled_bytes() -> int:
 
 def trim_pool() -> None:
     """Return those bytes to the system; the next large call then faults fresh pages again."""
+
+# What collectives read and write: type checkers see no buffer in an array before Python 3.12.
+Memory: TypeAlias = Buffer | NDArray[Any]
+
+class GroupFailed(RuntimeError):
+    """A group can do nothing more; ``Group.failure`` says why."""
+
+class Group:
+    """A group of places of a mesh, which are its ranks in order; made by ``Mesh.open``.
+
+    A collective takes contiguous buffers, gives the GIL up while it runs, and raises GroupFailed
+    when the group has failed or fails (an abort, a lost member, ``timeout_s`` seconds, members
+    that call different things) and ValueError for sizes and roots that cannot be. "Rows" are one
+    equal part for each rank, in order; only a root passes them to gather and scatter. Calls of one
+    group are made by one thread at a time.
+    """
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def failure(self) -> tuple[Literal["aborted", "lost", "timeout"], str, int | None] | None:
+        """Kind, reason and the rank to blame; of this group or one that it was split from."""
+
+    @property
+    def losses(self) -> list[tuple[int, str]]:
+        """The ranks whose connection is gone, with the reason."""
+
+    def fail(self, kind: str, reason: str, rank: int | None) -> None:
+        """End the group for all members; any thread may call this."""
+
+    def barrier(self, timeout_s: float | None) -> None: ...
+    def bcast(self, data: Memory, root: int, timeout_s: float | None) -> None: ...
+    def gather(
+        self, mine: Memory, rows: Memory | None, root: int, timeout_s: float | None
+    ) -> None: ...
+    def scatter(
+        self, rows: Memory | None, mine: Memory, root: int, timeout_s: float | None
+    ) -> None: ...
+    def allgather(self, mine: Memory, rows: Memory, timeout_s: float | None) -> None: ...
+    def alltoall(self, rows: Memory, result: Memory, timeout_s: float | None) -> None: ...
+    def exchange(
+        self,
+        what: str,
+        sends: Sequence[tuple[int, Memory]],
+        receives: Sequence[tuple[int, Memory]],
+        root: int,
+        timeout_s: float | None,
+    ) -> None:
+        """Any lengths to and from other members; every receiver knows what comes.
+
+        what: names the collective ("alltoallv", ...), or is "message": then only the two ends of
+        each part take part in the call.
+        """
+
+class Mesh:
+    """The connections of one rank, each to a place; whoever waits moves everybody's bytes."""
+
+    def __init__(self, self_place: int, size: int) -> None: ...
+    @property
+    def place(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    def attach(self, place: int, descriptor: int, name: str) -> None:
+        """Take a connected stream socket over, also in the place of one that is lost.
+
+        name: of the process at the other end, for messages.
+        """
+
+    def lost(self) -> list[tuple[int, str]]:
+        """The places whose connection is gone, with the reason."""
+
+    def open(
+        self,
+        context: int,
+        path: int,
+        places: Sequence[int],
+        name: str,
+        parent: Group | None = None,
+    ) -> Group:
+        """A group, without a word to the others; one that is open is returned.
+
+        context, path: its number; path is 0 but for groups that were split from that one.
+        """
+
+    def forget(self, context: int, path: int = 0) -> None:
+        """Forget a group, with path 0 also all that were split from it, and drop what comes."""
+
+    def interrupt(self, context: int, kind: str, reason: str, rank: int | None) -> None:
+        """End a group here, open or still to be opened; tells nobody. Any thread may call this."""
+
+    def close(self, flush_s: float = 1.0) -> None:
+        """Close all connections, after at most this long for what is still to be sent."""

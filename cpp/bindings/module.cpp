@@ -10,4 +10,5 @@ PYBIND11_MODULE(_native, module) {
   elevon::bindings::register_pack(module);
   elevon::bindings::register_join(module);
   elevon::bindings::register_sort(module);
+  elevon::bindings::register_net(module);
 }

@@ -9,5 +9,6 @@ void register_table(pybind11::module_& module);
 void register_pack(pybind11::module_& module);
 void register_join(pybind11::module_& module);
 void register_sort(pybind11::module_& module);
+void register_net(pybind11::module_& module);
 
 }  // namespace elevon::bindings

@@ -1,0 +1,231 @@
+// Registers Mesh and Group: collectives over connected sockets. Before it: net/collectives.
+// Signatures: elevon/_native.pyi.
+
+#include <pybind11/stl.h>
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "bindings/register.hpp"
+#include "net/collectives.hpp"
+
+namespace elevon::bindings {
+namespace {
+
+namespace py = pybind11;
+
+using Failed = std::tuple<std::string, std::string, std::optional<int>>;
+using Parts = std::vector<std::pair<int, py::buffer>>;
+
+constexpr std::array<const char*, 3> kFailures = {"aborted", "lost", "timeout"};
+
+// A group and the mesh that it needs alive.
+struct Handle {
+  std::shared_ptr<net::Mesh> mesh;
+  net::GroupPtr group;
+};
+
+void look_up() {
+  const py::gil_scoped_acquire acquired;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+net::Failure failure_of(const std::string& kind, std::string reason, std::optional<int> rank) {
+  for (std::uint32_t i = 0; i < kFailures.size(); ++i) {
+    if (kind == kFailures[i]) {
+      return {static_cast<net::FailureKind>(i), std::move(reason), rank.value_or(-1)};
+    }
+  }
+  throw std::invalid_argument("a failure is aborted, lost or timeout, not " + kind);
+}
+
+std::optional<Failed> describe(const std::optional<net::Failure>& failure) {
+  if (!failure) return std::nullopt;
+  const auto rank = failure->rank < 0 ? std::nullopt : std::optional<int>(failure->rank);
+  return Failed{kFailures[static_cast<std::size_t>(failure->kind)], failure->reason, rank};
+}
+
+net::Kind kind_of(const std::string& name) {
+  for (std::uint32_t i = 1; i < net::kKinds; ++i) {
+    if (name == net::name_of(static_cast<net::Kind>(i))) return static_cast<net::Kind>(i);
+  }
+  throw std::invalid_argument("there is no collective " + name);
+}
+
+// A contiguous buffer of bytes, held while C++ uses it.
+class View {
+ public:
+  View(const py::buffer& buffer, bool writable) : info_(buffer.request(writable)) {
+    py::ssize_t expected = info_.itemsize;
+    for (auto i = static_cast<std::size_t>(info_.ndim); i-- > 0;) {
+      if (info_.shape[i] > 1 && info_.strides[i] != expected) {
+        throw std::invalid_argument("the buffer is not contiguous");
+      }
+      expected *= info_.shape[i];
+    }
+  }
+  [[nodiscard]] net::Room room() const {
+    return {static_cast<std::byte*>(info_.ptr),
+            static_cast<std::size_t>(info_.size * info_.itemsize)};
+  }
+
+ private:
+  py::buffer_info info_;
+};
+
+net::Room room_of(const std::optional<View>& view) {
+  return view ? view->room() : net::Room{};
+}
+
+std::optional<View> view_of(const std::optional<py::buffer>& buffer, bool writable) {
+  return buffer ? std::optional<View>(std::in_place, *buffer, writable) : std::nullopt;
+}
+
+void barrier(const Handle& self, std::optional<double> timeout_s) {
+  const py::gil_scoped_release released;
+  net::barrier(*self.mesh, *self.group, {net::Kind::kBarrier, -1, timeout_s});
+}
+
+void bcast(const Handle& self, const py::buffer& data, int root, std::optional<double> timeout_s) {
+  const View view(data, true);
+  const py::gil_scoped_release released;
+  net::bcast(*self.mesh, *self.group, {net::Kind::kBcast, root, timeout_s}, view.room());
+}
+
+void gather(const Handle& self, const py::buffer& mine, const std::optional<py::buffer>& rows,
+            int root, std::optional<double> timeout_s) {
+  const View out(mine, false);
+  const auto in = view_of(rows, true);
+  const py::gil_scoped_release released;
+  net::gather(*self.mesh, *self.group, {net::Kind::kGather, root, timeout_s}, out.room(),
+              room_of(in));
+}
+
+void scatter(const Handle& self, const std::optional<py::buffer>& rows, const py::buffer& mine,
+             int root, std::optional<double> timeout_s) {
+  const auto out = view_of(rows, false);
+  const View in(mine, true);
+  const py::gil_scoped_release released;
+  net::scatter(*self.mesh, *self.group, {net::Kind::kScatter, root, timeout_s}, room_of(out),
+               in.room());
+}
+
+void allgather(const Handle& self, const py::buffer& mine, const py::buffer& rows,
+               std::optional<double> timeout_s) {
+  const View out(mine, false);
+  const View in(rows, true);
+  const py::gil_scoped_release released;
+  net::allgather(*self.mesh, *self.group, {net::Kind::kAllgather, -1, timeout_s}, out.room(),
+                 in.room());
+}
+
+void alltoall(const Handle& self, const py::buffer& rows, const py::buffer& result,
+              std::optional<double> timeout_s) {
+  const View out(rows, false);
+  const View in(result, true);
+  const py::gil_scoped_release released;
+  net::alltoall(*self.mesh, *self.group, {net::Kind::kAlltoall, -1, timeout_s}, out.room(),
+                in.room());
+}
+
+void exchange(const Handle& self, const std::string& what, const Parts& sends,
+              const Parts& receives, int root, std::optional<double> timeout_s) {
+  const net::Call call{kind_of(what), root, timeout_s};
+  std::vector<View> views;
+  views.reserve(sends.size() + receives.size());
+  std::vector<net::Outgoing> outgoing;
+  std::vector<net::Incoming> incoming;
+  for (const auto& [rank, buffer] : sends) {
+    outgoing.push_back({rank, views.emplace_back(buffer, false).room()});
+  }
+  for (const auto& [rank, buffer] : receives) {
+    incoming.push_back({rank, views.emplace_back(buffer, true).room()});
+  }
+  const py::gil_scoped_release released;
+  net::exchange(*self.mesh, *self.group, call, outgoing, incoming);
+}
+
+Handle open(const std::shared_ptr<net::Mesh>& mesh, std::uint64_t context, std::uint64_t path,
+            const std::vector<int>& peers, const std::string& name, const Handle* parent) {
+  const py::gil_scoped_release released;
+  return {mesh,
+          mesh->open({context, path}, peers, name, parent == nullptr ? nullptr : parent->group)};
+}
+
+void register_mesh(py::module_& module) {
+  using net::Mesh;
+  const py::call_guard<py::gil_scoped_release> released;
+  py::class_<Mesh, std::shared_ptr<Mesh>>(module, "Mesh")
+      .def(py::init([](int self, int size) { return std::make_shared<Mesh>(self, size, look_up); }),
+           py::arg("self_place"), py::arg("size"))
+      .def_property_readonly("place", &Mesh::self)
+      .def_property_readonly("size", &Mesh::size)
+      .def("attach", &Mesh::attach, py::arg("place"), py::arg("descriptor"), py::arg("name"),
+           released)
+      .def("lost", &Mesh::lost, released)
+      .def("open", &open, py::arg("context"), py::arg("path"), py::arg("places"), py::arg("name"),
+           py::arg("parent") = nullptr)
+      .def(
+          "forget",
+          [](Mesh& self, std::uint64_t context, std::uint64_t path) {
+            self.forget({context, path});
+          },
+          py::arg("context"), py::arg("path") = 0, released)
+      .def(
+          "interrupt",
+          [](Mesh& self, std::uint64_t context, const std::string& kind, std::string reason,
+             std::optional<int> rank) {
+            self.interrupt({context, 0}, failure_of(kind, std::move(reason), rank));
+          },
+          py::arg("context"), py::arg("kind"), py::arg("reason"), py::arg("rank"), released)
+      .def("close", &Mesh::close, py::arg("flush_s") = 1.0, released);
+}
+
+void register_group(py::module_& module) {
+  const auto timeout = py::arg("timeout_s");
+  py::class_<Handle>(module, "Group")
+      .def_property_readonly("rank", [](const Handle& self) { return self.group->rank(); })
+      .def_property_readonly("size", [](const Handle& self) { return self.group->size(); })
+      .def_property_readonly("failure",
+                             [](const Handle& self) {
+                               const py::gil_scoped_release released;
+                               return describe(self.mesh->failure(*self.group));
+                             })
+      .def_property_readonly("losses",
+                             [](const Handle& self) {
+                               const py::gil_scoped_release released;
+                               return self.mesh->losses(*self.group);
+                             })
+      .def(
+          "fail",
+          [](const Handle& self, const std::string& kind, std::string reason,
+             std::optional<int> rank) {
+            self.mesh->abort(*self.group, failure_of(kind, std::move(reason), rank));
+          },
+          py::arg("kind"), py::arg("reason"), py::arg("rank"),
+          py::call_guard<py::gil_scoped_release>())
+      .def("barrier", &barrier, timeout)
+      .def("bcast", &bcast, py::arg("data"), py::arg("root"), timeout)
+      .def("gather", &gather, py::arg("mine"), py::arg("rows"), py::arg("root"), timeout)
+      .def("scatter", &scatter, py::arg("rows"), py::arg("mine"), py::arg("root"), timeout)
+      .def("allgather", &allgather, py::arg("mine"), py::arg("rows"), timeout)
+      .def("alltoall", &alltoall, py::arg("rows"), py::arg("result"), timeout)
+      .def("exchange", &exchange, py::arg("what"), py::arg("sends"), py::arg("receives"),
+           py::arg("root"), timeout);
+}
+
+}  // namespace
+
+void register_net(py::module_& module) {
+  py::register_exception<net::GroupFailed>(module, "GroupFailed", PyExc_RuntimeError);
+  register_mesh(module);
+  register_group(module);
+}
+
+}  // namespace elevon::bindings

@@ -1,0 +1,148 @@
+// The connected sockets of one rank, and the one loop that moves everything over them.
+// Before it: link and group. After it: collectives build rounds and call `run`; bindings hold it.
+//
+// There is no thread that makes progress: whoever waits moves everybody's bytes. Several threads
+// may wait at once. Two small exceptions: what a failed call leaves half sent is finished by a
+// thread that exists only from then on, and any thread may end a group.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "net/group.hpp"
+#include "net/link.hpp"
+
+namespace elevon::net {
+
+using Clock = std::chrono::steady_clock;
+
+// One collective of one member.
+struct Call {
+  Kind kind = Kind::kBarrier;
+  int root = -1;  // or -1 where there is none
+  std::optional<double> timeout_s;
+};
+
+// What goes out and comes in at once; ranks are of the group.
+struct Outgoing {
+  int rank = 0;
+  std::span<const std::byte> bytes;
+};
+struct Incoming {
+  int rank = 0;
+  std::span<std::byte> bytes;
+};
+// Both ends of a message give it the same step.
+struct Round {
+  std::uint32_t step = 0;
+  std::vector<Outgoing> sends;
+  std::vector<Incoming> receives;
+};
+
+class Mesh final : public Sink {
+ public:
+  // `size` places, of which the caller has `self`. `look_up` is called, with nothing locked,
+  // whenever a wait was interrupted or has lasted long; it may throw, which ends the group.
+  Mesh(int self, int size, std::function<void()> look_up);
+  ~Mesh() override;
+
+  [[nodiscard]] int self() const { return self_; }
+  [[nodiscard]] int size() const { return static_cast<int>(links_.size()); }
+
+  // Takes a connected stream socket over, as the connection to a place. Groups that had lost the
+  // member there have lost it for good. Throws std::invalid_argument.
+  void attach(int peer, int descriptor, std::string name);
+  // The places whose connection is gone, with the reason; those never attached have none.
+  [[nodiscard]] std::vector<std::pair<int, std::string>> lost();
+
+  // Makes a group of these places, which are its ranks in order; no word to the others. One that
+  // is open is returned. Throws std::invalid_argument.
+  GroupPtr open(GroupId id, const std::vector<int>& peers, const std::string& name,
+                const GroupPtr& parent);
+  // Forgets a group; with path 0 also all that were split from it.
+  void forget(GroupId id);
+
+  // Carries out the rounds of one collective, one after another. Throws GroupFailed.
+  void run(Group& group, const Call& call, std::span<const Round> rounds);
+  // Ends a group and tells the other members.
+  void abort(Group& group, Failure failure);
+  // Ends a group here, open or still to be opened, and tells nobody.
+  void interrupt(GroupId id, Failure failure);
+  [[nodiscard]] std::optional<Failure> failure(const Group& group);
+  // The ranks that are lost, with the reason.
+  [[nodiscard]] std::vector<std::pair<int, std::string>> losses(const Group& group);
+
+  // Closes all connections, after at most this many seconds for what is still to be sent.
+  void close(double flush_s);
+
+  InboundPtr begin(int peer, const Frame& frame) override;
+  void end(int peer, const InboundPtr& message) override;
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+  struct Place {
+    std::unique_ptr<Link> link;
+    std::shared_ptr<std::int64_t> kept = std::make_shared<std::int64_t>(0);
+    std::uint32_t events = 0;  // what epoll watches it for
+    bool mourned = false;      // its loss was made known to the groups
+  };
+  class Exchange;
+
+  Group* find(GroupId id);
+  GroupPtr find_or_make(GroupId id);
+  [[nodiscard]] bool is_forgotten(GroupId id) const;
+  [[nodiscard]] std::string whose(const Group& group, int rank) const;
+
+  void wait(Lock& lock, Group& group, const Call& call, const Exchange& exchange,
+            Clock::time_point start);
+  void check(Group& group, const Call& call, const Exchange& exchange, Clock::time_point start);
+  [[noreturn]] void fail(Group& group, Failure failure);
+  [[noreturn]] void fail_mismatch(Group& group, const Call& call, const Mismatch& mismatch);
+  [[noreturn]] void fail_lost(Group& group, const Call& call, const Loss& loss);
+  [[noreturn]] void fail_late(Group& group, const Call& call, const std::vector<int>& pending);
+  void look_up(Lock& lock, Group& group);
+  void tell(const Group& group, const Failure& failure);
+
+  void poll(Lock& lock, int timeout_ms, bool& idle);
+  void serve(const epoll_event& event);
+  void settle(int peer);
+  void mourn(int peer);
+  void kick() const;
+
+  [[nodiscard]] bool has_backlog() const;
+  void hand_over_backlog();
+  void pump(const std::stop_token& stop);
+  void flush_for(Lock& lock, double seconds);
+
+  int self_;
+  int epoll_;
+  int kick_;
+  std::function<void()> look_up_;
+  std::mutex mutex_;
+  std::vector<Place> links_;
+  std::unordered_map<GroupId, GroupPtr, GroupIdHash> groups_;
+  std::int64_t unopened_ = 0;
+  std::unordered_set<GroupId, GroupIdHash> forgotten_;
+  std::deque<GroupId> forgotten_order_;
+  int callers_ = 0;
+  bool closed_ = false;
+  std::condition_variable_any backlog_;
+  std::jthread pump_;
+};
+
+}  // namespace elevon::net

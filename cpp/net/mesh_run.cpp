@@ -1,0 +1,326 @@
+// Calls on a mesh: rounds, waiting, failing. Places and groups: mesh.cpp.
+
+#include <poll.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cmath>
+
+#include "net/mesh.hpp"
+
+namespace elevon::net {
+namespace {
+
+// A wait is cut into pieces of at most this, after each of which signals are looked at.
+constexpr int kSliceMs = 200;
+// Spinning this long finds an answer that is on its way without going to sleep for it.
+constexpr auto kSpin = std::chrono::microseconds(50);
+// A yield that takes this long gave the core to somebody who computes: spinning is in the way.
+constexpr auto kYieldLong = std::chrono::microseconds(500);
+constexpr int kEvents = 64;
+constexpr int kPumpMs = 50;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::string where(const Group& group, const Call& call) {
+  return std::string(name_of(call.kind)) + " of group " + group.name() + ": ";
+}
+
+std::string describe(const Frame& frame) {
+  return std::string(name_of(frame.kind)) + " (call " + std::to_string(frame.call) + ", root " +
+         std::to_string(frame.root) + ", step " + std::to_string(frame.step) + ", " +
+         std::to_string(frame.total) + " bytes)";
+}
+
+}  // namespace
+
+// The messages of one round; what is not done when this goes is taken back.
+class Mesh::Exchange {
+ public:
+  Exchange(Mesh& mesh, Group& group) : mesh_(mesh), group_(group) {}
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+  ~Exchange() { take_back(); }
+
+  void post(const Round& round, const Frame& head) {
+    receives_.reserve(round.receives.size());
+    sends_.reserve(round.sends.size());
+    for (const Incoming& part : round.receives) {
+      const int peer = group_.peers()[static_cast<std::size_t>(part.rank)];
+      Receive& receive = receives_.emplace_back(peer, Receive{head, part.bytes.data()}).second;
+      receive.head.total = static_cast<std::int64_t>(part.bytes.size());
+      group_.expect(peer, &receive);
+    }
+    for (const Outgoing& part : round.sends) {
+      const int peer = group_.peers()[static_cast<std::size_t>(part.rank)];
+      Send& send = sends_.emplace_back(peer, Send{head, part.bytes.data()}).second;
+      send.head.total = static_cast<std::int64_t>(part.bytes.size());
+      // Another process may have taken its place, which this is not meant for.
+      if (group_.loss_of(peer) != nullptr) continue;
+      Link& link = *mesh_.links_[static_cast<std::size_t>(peer)].link;
+      link.send(&send);
+      link.write();
+      mesh_.settle(peer);
+    }
+    // A peer may have been held back for what this round has taken in.
+    for (const auto& [peer, receive] : receives_) mesh_.settle(peer);
+  }
+
+  [[nodiscard]] bool done() const {
+    const auto is_done = [](const auto& entry) { return entry.second.done; };
+    return std::ranges::all_of(receives_, is_done) && std::ranges::all_of(sends_, is_done);
+  }
+
+  // The peers that something is still to come from or to go to.
+  [[nodiscard]] std::vector<int> pending() const {
+    std::vector<int> peers;
+    const auto add = [&](const auto& entry) {
+      if (!entry.second.done) peers.push_back(entry.first);
+    };
+    std::ranges::for_each(receives_, add);
+    std::ranges::for_each(sends_, add);
+    std::ranges::sort(peers);
+    const auto rest = std::ranges::unique(peers);
+    peers.erase(rest.begin(), rest.end());
+    return peers;
+  }
+
+ private:
+  void take_back() {
+    for (const auto& [peer, receive] : receives_) {
+      if (!receive.done) group_.abandon(peer, &receive);
+    }
+    for (const auto& [peer, send] : sends_) {
+      if (!send.done) mesh_.links_[static_cast<std::size_t>(peer)].link->withdraw(&send);
+    }
+  }
+
+  Mesh& mesh_;
+  Group& group_;
+  std::vector<std::pair<int, Receive>> receives_;
+  std::vector<std::pair<int, Send>> sends_;
+};
+
+void Mesh::run(Group& group, const Call& call, std::span<const Round> rounds) {
+  Lock lock(mutex_);
+  const Clock::time_point start = Clock::now();
+  ++callers_;
+  const auto leave = [this](int*) {
+    --callers_;
+    hand_over_backlog();
+  };
+  const std::unique_ptr<int, decltype(leave)> caller(&callers_, leave);
+  if (call.kind != Kind::kMessage) ++group.calls;
+  Frame head{.kind = call.kind, .group = group.id(), .root = call.root};
+  head.call = call.kind == Kind::kMessage ? 0 : group.calls;
+  check(group, call, Exchange(*this, group), start);
+  if (!group.losses().empty()) fail_lost(group, call, group.losses().front());
+  for (const Round& round : rounds) {
+    head.step = round.step;
+    Exchange exchange(*this, group);
+    exchange.post(round, head);
+    wait(lock, group, call, exchange, start);
+  }
+}
+
+void Mesh::wait(Lock& lock, Group& group, const Call& call, const Exchange& exchange,
+                Clock::time_point start) {
+  Clock::time_point spin_until = Clock::now() + kSpin;
+  // What is complete has succeeded, also where the next call will fail.
+  while (!exchange.done()) {
+    check(group, call, exchange, start);
+    int patience_ms = kSliceMs;
+    if (call.timeout_s) {
+      const double left_ms = std::ceil((*call.timeout_s - seconds_since(start)) * 1000);
+      patience_ms = static_cast<int>(std::clamp(left_ms, 0.0, 1.0 * kSliceMs));
+    }
+    const bool spins = Clock::now() < spin_until;
+    bool idle = false;
+    poll(lock, spins ? 0 : patience_ms, idle);
+    if (spins && idle) {
+      const Clock::time_point before = Clock::now();
+      lock.unlock();
+      ::sched_yield();
+      lock.lock();
+      if (Clock::now() - before > kYieldLong) spin_until = before;
+    } else if (idle) {
+      look_up(lock, group);
+    }
+  }
+}
+
+// Throws where the group has failed, or fails now.
+void Mesh::check(Group& group, const Call& call, const Exchange& exchange,
+                 Clock::time_point start) {
+  if (const Failure* failure = group.failure(); failure != nullptr) throw GroupFailed(*failure);
+  if (const auto mismatch = group.take_mismatch(); mismatch) fail_mismatch(group, call, *mismatch);
+  if (exchange.done()) return;
+  const std::vector<int> pending = exchange.pending();
+  for (const int peer : pending) {
+    if (const Loss* loss = group.loss_of(peer); loss != nullptr) fail_lost(group, call, *loss);
+  }
+  if (call.timeout_s && seconds_since(start) >= *call.timeout_s) fail_late(group, call, pending);
+}
+
+void Mesh::fail_mismatch(Group& group, const Call& call, const Mismatch& mismatch) {
+  const int rank = group.rank_of(mismatch.peer);
+  fail(group, {FailureKind::kAborted,
+               where(group, call) + whose(group, rank) + " sent " + describe(mismatch.came) +
+                   " where " + describe(mismatch.wanted) +
+                   " was expected: all members must make the same calls in the same order, with "
+                   "equal shapes",
+               rank});
+}
+
+void Mesh::fail_lost(Group& group, const Call& call, const Loss& loss) {
+  const int rank = group.rank_of(loss.peer);
+  fail(group, {FailureKind::kLost,
+               where(group, call) + whose(group, rank) + " is lost: " + loss.reason, rank});
+}
+
+void Mesh::fail_late(Group& group, const Call& call, const std::vector<int>& pending) {
+  std::string names;
+  for (const int peer : pending) {
+    names += (names.empty() ? "" : ", ") + whose(group, group.rank_of(peer));
+  }
+  const std::string limit = std::to_string(*call.timeout_s);
+  fail(group, {FailureKind::kTimeout,
+               where(group, call) + "still waiting for " + names + " after " +
+                   limit.substr(0, limit.find('.') + 3) + " s",
+               -1});
+}
+
+void Mesh::look_up(Lock& lock, Group& group) {
+  lock.unlock();
+  try {
+    look_up_();
+    lock.lock();
+  } catch (...) {
+    lock.lock();
+    const Failure failure{FailureKind::kAborted,
+                          whose(group, group.rank()) + " was interrupted in group " + group.name(),
+                          group.rank()};
+    if (group.fail(failure)) tell(group, failure);
+    throw;
+  }
+}
+
+std::string Mesh::whose(const Group& group, int rank) const {
+  if (rank < 0) return "a stranger";
+  const int peer = group.peers()[static_cast<std::size_t>(rank)];
+  const auto& link = links_[static_cast<std::size_t>(peer)].link;
+  const std::string text = "rank " + std::to_string(rank);
+  return link == nullptr || link->name().empty() ? text : text + " (" + link->name() + ")";
+}
+
+void Mesh::fail(Group& group, Failure failure) {
+  if (group.fail(failure)) tell(group, failure);
+  throw GroupFailed(*group.failure());
+}
+
+void Mesh::abort(Group& group, Failure failure) {
+  const Lock lock(mutex_);
+  if (!group.fail(failure)) return;
+  tell(group, failure);
+  hand_over_backlog();
+}
+
+void Mesh::tell(const Group& group, const Failure& failure) {
+  Frame head{.kind = Kind::kNotice, .group = group.id(), .root = failure.rank};
+  head.call = static_cast<std::uint64_t>(failure.kind);
+  const std::string reason = failure.reason.substr(0, static_cast<std::size_t>(kLongestReason));
+  for (const int peer : group.peers()) {
+    const auto& link = links_[static_cast<std::size_t>(peer)].link;
+    if (peer == self_ || link == nullptr || link->lost()) continue;
+    link->send_notice(head, reason);
+    link->write();
+    settle(peer);
+  }
+  kick();
+}
+
+// Waits for the kernel's word, with nothing locked, and does what can be done then.
+void Mesh::poll(Lock& lock, int timeout_ms, bool& idle) {
+  std::array<epoll_event, kEvents> events{};
+  lock.unlock();
+  const int count = ::epoll_wait(epoll_, events.data(), kEvents, timeout_ms);
+  lock.lock();
+  idle = count <= 0;
+  for (int i = 0; i < count; ++i) serve(events[static_cast<std::size_t>(i)]);
+}
+
+void Mesh::serve(const epoll_event& event) {
+  const int peer = event.data.fd;
+  if (peer < 0) {
+    std::uint64_t kicks = 0;
+    [[maybe_unused]] const ssize_t count = ::read(kick_, &kicks, sizeof kicks);
+    return;
+  }
+  Place& place = links_[static_cast<std::size_t>(peer)];
+  if (place.link == nullptr || place.link->lost()) return;
+  if ((event.events & EPOLLOUT) != 0) place.link->write();
+  if ((event.events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) place.link->read(*this);
+  settle(peer);
+}
+
+bool Mesh::has_backlog() const {
+  return std::ranges::any_of(links_, [](const Place& place) {
+    return place.link != nullptr && place.link->has_backlog();
+  });
+}
+
+// Nobody may call for a long time, but what was begun has to be finished.
+void Mesh::hand_over_backlog() {
+  if (callers_ > 0 || closed_ || !has_backlog()) return;
+  if (!pump_.joinable()) pump_ = std::jthread([this](const std::stop_token& stop) { pump(stop); });
+  backlog_.notify_all();
+}
+
+void Mesh::pump(const std::stop_token& stop) {
+  Lock lock(mutex_);
+  while (backlog_.wait(lock, stop, [this] { return callers_ == 0 && has_backlog(); }) &&
+         !stop.stop_requested()) {
+    flush_for(lock, kPumpMs * 1e-3);
+  }
+}
+
+void Mesh::flush_for(Lock& lock, double seconds) {
+  const Clock::time_point start = Clock::now();
+  while (has_backlog() && seconds_since(start) < seconds) {
+    std::vector<pollfd> waiting;
+    for (const Place& place : links_) {
+      if (place.link == nullptr || !place.link->has_backlog()) continue;
+      waiting.push_back({.fd = place.link->descriptor(), .events = POLLOUT, .revents = 0});
+    }
+    lock.unlock();
+    ::poll(waiting.data(), waiting.size(), kPumpMs);
+    lock.lock();
+    for (int peer = 0; peer < size(); ++peer) {
+      Place& place = links_[static_cast<std::size_t>(peer)];
+      if (place.link != nullptr && place.link->has_backlog()) place.link->write();
+      settle(peer);
+    }
+  }
+}
+
+void Mesh::close(double flush_s) {
+  pump_.request_stop();
+  if (pump_.joinable()) pump_.join();
+  Lock lock(mutex_);
+  if (closed_) return;
+  closed_ = true;
+  flush_for(lock, flush_s);
+  for (int peer = 0; peer < size(); ++peer) {
+    Place& place = links_[static_cast<std::size_t>(peer)];
+    if (place.link == nullptr) continue;
+    place.link->lose("this side has closed the connection");
+    mourn(peer);
+  }
+}
+
+}  // namespace elevon::net
