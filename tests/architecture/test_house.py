@@ -75,10 +75,12 @@ def test_public_names_are_for_users() -> None:
     assert {at: names for at, names in used.items() if names} == {}
 
 
-def test_kernels_are_called_by_frames_only() -> None:
-    callers = [path for path in MODULES if "_native" in imports_from_root(path)]
+def test_the_compiled_module_is_called_by_two_packages_only() -> None:
+    """The kernels by frames, the engine of TCP groups by comm.tcp."""
+    callers = [name(path) for path in MODULES if "_native" in imports_from_root(path)]
+    allowed = ("elevon/frames/", "elevon/comm/tcp/")
 
-    assert {name(path) for path in callers if "frames" not in path.parts} == set()
+    assert [at for at in callers if not at.startswith(allowed)] == []
 
 
 def sleeps(node: ast.AST) -> bool:

@@ -1,0 +1,187 @@
+"""The communicator of a group of ranks that are connected by sockets.
+
+Before it: ``comm.arrays`` and the compiled engine (``cpp/net``). After it: ``world`` opens it, the
+rank gives it to operators and user functions. A group is a tag space over connections that are
+there already, so making one, and splitting one, sends nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from elevon import _native
+from elevon.comm.arrays import ArrayCommunicator, Parts, members_of
+from elevon.comm.buffers import BufferPool
+from elevon.comm.failure import Failure
+from elevon.comm.protocol import Array
+from elevon.errors import CommunicatorError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all groups of one rank stand on.
+
+    Attributes:
+        mesh: the connections.
+        buffers: memory for what is received.
+    """
+
+    mesh: _native.Mesh
+    buffers: BufferPool
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The tag space of a group.
+
+    Attributes:
+        context: the agent's number.
+        path: 0, or the way from that group by splits.
+        name: for messages.
+        places: of the members in the mesh, by rank.
+    """
+
+    context: int
+    path: int
+    name: str
+    places: tuple[int, ...]
+
+    def part(self, members: list[int], number: int) -> Space:
+        """The space of some members after the split ``number``; the same on all of them."""
+        name = f"{self.name}/{number}.{members[0]}"
+        digest = blake2b(name.encode(), digest_size=8).digest()
+        # 0 is the group itself; two paths that meet in 64 bits would show as a wrong call.
+        path = int.from_bytes(digest, "little") | 1
+        return Space(self.context, path, name, tuple(self.places[rank] for rank in members))
+
+
+class TcpCommunicator(ArrayCommunicator):
+    """See Communicator; this one is made by TcpWorld.open_group and by split.
+
+    Args:
+        ground: of this process.
+        space: which group it is.
+        timeout_s: seconds that one collective may take.
+        on_close: gives the group back.
+        parent: the group that this one was split from; when that fails, so does this.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        space: Space,
+        timeout_s: float | None,
+        on_close: Callable[[Space], None],
+        parent: _native.Group | None = None,
+    ) -> None:
+        self._ground = ground
+        self._space = space
+        self._timeout_s = timeout_s
+        self._on_close = on_close
+        self._group = ground.mesh.open(space.context, space.path, space.places, space.name, parent)
+        self._closed = False
+        self._splits = 0
+        self._children: list[TcpCommunicator] = []
+
+    @property
+    def rank(self) -> int:
+        """The caller's number in the group."""
+        return self._group.rank
+
+    @property
+    def size(self) -> int:
+        """How many ranks the group has."""
+        return self._group.size
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Seconds that one collective may take."""
+        return self._timeout_s
+
+    def barrier(self) -> None:
+        """See Communicator."""
+        self._run(lambda group: group.barrier(self._timeout_s))
+
+    def split(self, color: int | None, key: int = 0) -> TcpCommunicator | None:
+        """See Communicator."""
+        wishes = self._wishes(color, key)
+        self._splits += 1
+        if color is None:
+            return None
+        space = self._space.part(members_of(wishes, color), self._splits)
+        child = TcpCommunicator(self._ground, space, self._timeout_s, self._forget, self._group)
+        self._children.append(child)
+        return child
+
+    def abort(self, reason: str) -> None:
+        """See Communicator."""
+        text = f"rank {self.rank} aborted group {self._space.name}: {reason}"
+        self._group.fail("aborted", text, self.rank)
+
+    def close(self) -> None:
+        """See Communicator."""
+        if not self._closed:
+            self._closed = True
+            for child in self._children:
+                child.close()
+            self._on_close(self._space)
+
+    def check(self) -> None:
+        """Do nothing while the group is whole; local.
+
+        Raises:
+            CommunicatorError: it has failed, or a member is lost.
+        """
+        if self._group.failure is not None:
+            raise self._error()
+        for rank, reason in self._group.losses:
+            text = f"group {self._space.name}: rank {rank} is lost: {reason}"
+            raise Failure("lost", text, rank).error()
+
+    def _run(self, call: Callable[[_native.Group], None]) -> None:
+        if self._closed:
+            raise UsageError(f"group {self._space.name} is closed")
+        try:
+            call(self._group)
+        except _native.GroupFailed:
+            raise self._error() from None
+
+    def _error(self) -> CommunicatorError:
+        failure = self._group.failure
+        assert failure is not None
+        return Failure(*failure).error()
+
+    def _forget(self, space: Space) -> None:
+        self._ground.mesh.forget(space.context, space.path)
+
+    def _new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        nbytes = math.prod(shape) * dtype.itemsize
+        return self._ground.buffers.take(nbytes).view(dtype).reshape(shape)
+
+    def _bcast(self, data: Array, root: int) -> None:
+        if self.rank == root and not data.flags.writeable:
+            data = data.copy()
+        self._run(lambda group: group.bcast(data, root, self._timeout_s))
+
+    def _gather(self, send: Array, rows: Array | None, root: int) -> None:
+        self._run(lambda group: group.gather(send, rows, root, self._timeout_s))
+
+    def _scatter(self, rows: Array | None, own: Array, root: int) -> None:
+        self._run(lambda group: group.scatter(rows, own, root, self._timeout_s))
+
+    def _allgather(self, send: Array, rows: Array) -> None:
+        self._run(lambda group: group.allgather(send, rows, self._timeout_s))
+
+    def _alltoall(self, send: Array, rows: Array) -> None:
+        self._run(lambda group: group.alltoall(send, rows, self._timeout_s))
+
+    def _exchange(self, what: str, outgoing: Parts, incoming: Parts) -> None:
+        sends = [part for part in outgoing if part[0] != self.rank]
+        receives = [part for part in incoming if part[0] != self.rank]
+        self._run(lambda group: group.exchange(what, sends, receives, -1, self._timeout_s))

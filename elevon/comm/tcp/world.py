@@ -1,0 +1,133 @@
+"""The TCP world of a rank: opens private groups of slots over its connections.
+
+Before it: ``group`` and a mesh whose places are the agent's slots. After it: ``agent.rank`` has
+exactly one. Opening a group is local: who is not there yet is waited for by the first collective,
+and what comes for a group before it is opened here is kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from elevon import _native
+from elevon.comm.buffers import BufferPool
+from elevon.comm.tcp.group import Ground, Space, TcpCommunicator
+from elevon.errors import UsageError
+
+# Groups of one never meet another process, so their numbers are this process's own.
+_FIRST_LONELY = 1 << 63
+FLUSH_S = 1.0
+
+
+class TcpWorld:
+    """All ranks that can form groups, as one of them sees it.
+
+    Args:
+        mesh: the connections; its places are the slots.
+    """
+
+    survives_rank_loss = True
+
+    def __init__(self, mesh: _native.Mesh) -> None:
+        self._mesh = mesh
+        self._ground = Ground(mesh, BufferPool())
+        self._members: dict[int, tuple[int, ...]] = {}
+        self._lonely = itertools.count(_FIRST_LONELY)
+
+    @property
+    def slot(self) -> int:
+        """The agent's number of this rank."""
+        return self._mesh.place
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """All slots of this world."""
+        return tuple(range(self._mesh.size))
+
+    @property
+    def size(self) -> int:
+        """How many ranks the world has, the dead included."""
+        return self._mesh.size
+
+    @property
+    def lost(self) -> dict[int, str]:
+        """The slots whose connection is gone, and why."""
+        return dict(self._mesh.lost())
+
+    def open_group(
+        self, slots: Sequence[int], context: int, timeout_s: float | None = None
+    ) -> TcpCommunicator:
+        """Open the private communicator of some slots; only they call this.
+
+        A context that was opened before and not evicted goes on where it was left.
+
+        Args:
+            slots: the members; their order is the order of ranks in the group.
+            context: the group's number, the same for all members and never used for another
+                group, nor again after it has failed. A group of one needs none.
+            timeout_s: seconds that each collective may take.
+
+        Returns:
+            The communicator. Closing it leaves the context open until it is evicted.
+
+        Raises:
+            UsageError: the slots or the context are wrong.
+            MemberLost: a member is dead.
+            GroupAborted: the group was ended before it was opened here.
+        """
+        members = tuple(slots)
+        self._check_members(members)
+        if len(members) == 1:
+            return self._open_lonely(members, timeout_s)
+        known = self._members.get(context, members)
+        if known != members:
+            raise UsageError(f"context {context} is the group of slots {known}, not of {members}")
+        space = Space(context, 0, str(context), members)
+        comm = TcpCommunicator(self._ground, space, timeout_s, _keep)
+        comm.check()
+        self._members[context] = members
+        return comm
+
+    def interrupt(
+        self, context: int, reason: str, rank: int | None = None, lost: bool = False
+    ) -> None:
+        """End a group of this process, also before it is opened. Any thread may call this.
+
+        Args:
+            context: the group's.
+            reason: what its errors say.
+            rank: the group rank to blame.
+            lost: whether that rank is dead.
+        """
+        self._mesh.interrupt(context, "lost" if lost else "aborted", reason, rank)
+
+    def evict(self, contexts: Iterable[int]) -> None:
+        """Forget groups; unknown contexts are passed over."""
+        for context in contexts:
+            self._members.pop(context, None)
+            self._mesh.forget(context)
+
+    def leave(self) -> None:
+        """Close all connections, after what is still to be sent."""
+        self._mesh.close(FLUSH_S)
+
+    def _open_lonely(self, members: tuple[int, ...], timeout_s: float | None) -> TcpCommunicator:
+        space = Space(next(self._lonely), 0, "self", members)
+        return TcpCommunicator(self._ground, space, timeout_s, self._forget)
+
+    def _forget(self, space: Space) -> None:
+        self._mesh.forget(space.context)
+
+    def _check_members(self, members: tuple[int, ...]) -> None:
+        if self.slot not in members:
+            raise UsageError(f"slot {self.slot} cannot open a group of {members}: it is no member")
+        if len(set(members)) != len(members):
+            raise UsageError(f"a slot is named twice in {members}")
+        unknown = sorted(set(members) - set(self.slots))
+        if unknown:
+            raise UsageError(f"this world has no slots {unknown}; it has {sorted(self.slots)}")
+
+
+def _keep(_: Space) -> None:
+    """A closed group stays open in the mesh until it is evicted."""

@@ -1,0 +1,69 @@
+"""Ranks that are connected on loopback, as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def connected_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of one TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = socket.create_connection(listener.getsockname())
+        other, _ = listener.accept()
+    for end in (one, other):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return one, other
+
+
+@contextlib.contextmanager
+def sockets_of(size: int) -> Iterator[list[list[socket.socket | None]]]:
+    """For each of ``size`` ranks its sockets, by peer."""
+    table: list[list[socket.socket | None]] = [[None] * size for _ in range(size)]
+    for one in range(size):
+        for other in range(one):
+            table[one][other], table[other][one] = connected_pair()
+    try:
+        yield table
+    finally:
+        for end in (end for row in table for end in row if end is not None):
+            end.close()
+
+
+@contextlib.contextmanager
+def ranks(size: int, script: Path, *arguments: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that run ``script SLOT DESCRIPTORS ARGUMENTS`` and are gone at the end."""
+    processes: list[subprocess.Popen[str]] = []
+    with contextlib.ExitStack() as cleanup:
+        with sockets_of(size) as table:
+            for slot, row in enumerate(table):
+                process = _start(script, slot, row, arguments)
+                cleanup.callback(_end, process)
+                processes.append(process)
+        yield processes
+
+
+def _start(
+    script: Path, slot: int, row: Sequence[socket.socket | None], arguments: Sequence[str]
+) -> subprocess.Popen[str]:
+    descriptors = [None if end is None else end.fileno() for end in row]
+    return subprocess.Popen(
+        [sys.executable, str(script), str(slot), json.dumps(descriptors), *arguments],
+        pass_fds=[descriptor for descriptor in descriptors if descriptor is not None],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
