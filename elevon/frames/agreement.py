@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError, SchemaError, UsageError
 
-#: How many numbers a rank tells its peers (the same on all, also on one that found a problem).
-FACTS: Final = 2
+#: How many numbers a rank may tell its peers. All send as many, also one that found a problem; what
+#: an operator has no use for is zero.
+FACTS: Final = 8
 _KINDS: Final = {kind.__name__: kind for kind in (UsageError, DescriptionError, SchemaError)}
 
 
@@ -31,8 +32,8 @@ class Proposal(Protocol):
         """What must be the same on every rank: schemas and arguments."""
 
     @property
-    def facts(self) -> tuple[int, int]:
-        """What each rank tells the others of itself: rows, bytes."""
+    def facts(self) -> tuple[int, ...]:
+        """What each rank tells the others of itself, at most FACTS numbers: rows, bytes."""
 
 
 P = TypeVar("P", bound=Proposal)
@@ -49,7 +50,7 @@ def agree(comm: Communicator, prepare: Callable[[], P]) -> tuple[P, NDArray[np.i
         prepare: checks this rank's input and arguments; calls no collective.
 
     Returns:
-        What ``prepare`` made, and the facts of all ranks, one row for each.
+        What ``prepare`` made, and the facts of all ranks, one row of FACTS numbers for each.
 
     Raises:
         UsageError: on every rank, of the kind that ``prepare`` raised on the first rank with a
@@ -76,10 +77,12 @@ def _attempt(prepare: Callable[[], P]) -> tuple[P | None, UsageError | None]:
 
 
 def _summary(proposal: P | None) -> NDArray[np.int64]:
-    if proposal is None:
-        return np.zeros(2 + FACTS, dtype=np.int64)
-    digest = hashlib.blake2b(proposal.terms.encode(), digest_size=8).digest()
-    return np.array([1, int.from_bytes(digest, "little", signed=True), *proposal.facts], np.int64)
+    summary = np.zeros(2 + FACTS, dtype=np.int64)
+    if proposal is not None:
+        digest = hashlib.blake2b(proposal.terms.encode(), digest_size=8).digest()
+        facts = proposal.facts
+        summary[: 2 + len(facts)] = [1, int.from_bytes(digest, "little", signed=True), *facts]
+    return summary
 
 
 def _refusal(comm: Communicator, proposal: P | None, problem: UsageError | None) -> UsageError:

@@ -1,14 +1,15 @@
 """Join and sort over a private group of ranks: each rank passes its partition and gets its own.
 
-Before it: ``planning`` and ``ordering`` (what to do), ``agreement`` (all ranks want the same),
-``exchange`` (rows travel) and ``splitters`` (where to cut). After it: the agent's ranks, and user
-functions that have a communicator. Time spent in the exchange is measured by the communicator.
+Before it: ``planning``, ``ordering`` and ``work`` (what to do), ``agreement`` (all ranks want the
+same), ``exchange`` (rows travel), ``heavy`` and ``splitters`` (where to), ``budget`` and
+``external`` (what if it is too much). After it: the agent's ranks, and user functions that have a
+communicator. Time spent in the exchange is measured by the communicator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -16,27 +17,32 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
-from elevon.frames.agreement import agree, spell
-from elevon.frames.exchange import exchange_slices, replicate, shuffle, take_rows
-from elevon.frames.ordering import Order, plan_sort
-from elevon.frames.planning import (
-    LEFT_ONLY,
-    JoinPlan,
-    cast_keys,
-    find_column,
-    plan_join,
-    run_join,
-)
+from elevon.frames.agreement import agree
+from elevon.frames.budget import Counts, count_arrivals, join_need, sort_need
+from elevon.frames.exchange import exchange_slices, replicate, rounds_for, shuffle
+from elevon.frames.external import join_external, sort_external
+from elevon.frames.heavy import NONE, HeavyKeys, find_heavy, shuffle_heavy
+from elevon.frames.layout import Layout, Placed, carried, shuffled
+from elevon.frames.ordering import plan_sort
+from elevon.frames.planning import run_join
 from elevon.frames.splitters import cut_run
+from elevon.frames.work import (
+    KEEPS_LEFT,
+    KEEPS_RIGHT,
+    UNKNOWN,
+    JoinWork,
+    Layouts,
+    SortWork,
+    check_memory,
+    part_null_keys,
+    prepare_join,
+)
 
 Route: TypeAlias = Literal["shuffle", "replicate_left", "replicate_right"]
 
 #: A side may be replicated where every row of the other side is to be seen exactly once.
 REPLICATES_RIGHT: Final = ("inner", "left", "semi", "anti")
 REPLICATES_LEFT: Final = ("inner", "right")
-#: Which rows without a partner are part of the result.
-KEEPS_LEFT: Final = ("left", "outer", "anti")
-KEEPS_RIGHT: Final = ("right", "outer")
 #: The side that is not replicated stays where it is. If its largest part is more than twice the
 #: mean, the rank that holds it would work while the others wait; a shuffle evens that out.
 LARGEST_PART: Final = 2
@@ -52,11 +58,15 @@ def join(
     suffixes: tuple[str | None, str | None] = ("_x", "_y"),
     nulls_equal: bool = False,
     threads: int = 1,
+    memory_bytes: int | None = None,
 ) -> pa.Table:
     """Join two distributed tables.
 
     Collective: every rank passes its part of both tables (which may be empty) and gets its part
     of the result. Which rows of the result lie where, and in which order, is not specified.
+
+    A key with very many rows is not left to one rank: its rows are dealt out over all ranks, and
+    its partners copied to them (not for an outer join, whose unmatched rows would be copied, too).
 
     Args:
         comm: the group.
@@ -68,31 +78,78 @@ def join(
         suffixes: appended to the names of other columns that both tables have.
         nulls_equal: whether a null key matches a null key.
         threads: how many threads the kernels may use on this rank.
+        memory_bytes: how much working memory each rank may take beside its input and its result;
+            what does not fit goes to the local disk for a while. The result is not part of it: a
+            join can have many more rows than its inputs, and whoever asks for it has to have room
+            for it. None: no limit.
 
     Returns:
         This rank's part, with columns as ``pandas.merge`` names and orders them.
 
     Raises:
-        DescriptionError: ``how`` or the number of keys is wrong; on every rank.
+        DescriptionError: ``how``, the number of keys or the budget is wrong; on every rank.
         SchemaError: a column or its type does not fit, on any rank; on every rank.
+        ResourceError: the disk is full.
+        CommunicatorError: the group failed.
+    """
+    return place_join(
+        comm, left, right, left_on, right_on, how, suffixes, nulls_equal, threads, memory_bytes
+    ).table
+
+
+def place_join(
+    comm: Communicator,
+    left: pa.Table,
+    right: pa.Table,
+    left_on: Sequence[str],
+    right_on: Sequence[str],
+    how: str = "inner",
+    suffixes: tuple[str | None, str | None] = ("_x", "_y"),
+    nulls_equal: bool = False,
+    threads: int = 1,
+    memory_bytes: int | None = None,
+    layouts: Layouts = UNKNOWN,
+) -> Placed:
+    """Join two distributed tables, knowing how they lie, and tell how the result does.
+
+    Collective, as ``join``. A side that lies already where its keys belong does not move. Both
+    sides' layouts are believed, so they may be passed only with exactly the rows they came with;
+    one that is of another rank or another number of ranks is of no use and does no harm.
+
+    Args:
+        comm: and the following as for ``join``.
+        layouts: what is known of the left and the right rows.
+
+    Returns:
+        This rank's part, and its layout where it has one.
+
+    Raises:
+        UsageError: as ``join``.
         CommunicatorError: the group failed.
     """
 
-    def prepare() -> _JoinInput:
-        return _prepare_join(left, right, left_on, right_on, how, suffixes, nulls_equal)
+    def prepare() -> JoinWork:
+        return prepare_join(
+            left, right, left_on, right_on, how, suffixes, nulls_equal,
+            memory_bytes, layouts, (comm.size, comm.rank),
+        )  # fmt: skip
 
-    if comm.size == 1:
+    if comm.size == 1 and memory_bytes is None:
         work = prepare()
-        return run_join(work.plan, work.left, work.right, nulls_equal, threads)
-    work, sizes = agree(comm, prepare)
-    route = choose_route(how, sizes)
-    if route == "shuffle":
-        moved = _shuffle_both(comm, work, threads)
-    elif route == "replicate_right":
-        moved = work.left, replicate(comm, work.right)
-    else:
-        moved = replicate(comm, work.left), work.right
-    return run_join(work.plan, *moved, nulls_equal, threads)
+        table = run_join(work.plan, work.left, work.right, nulls_equal, threads)
+        return Placed(table, shuffled(work.plan, 1, 0))
+    work, facts = agree(comm, prepare)
+    # From here on a side is settled if it is on every rank.
+    work = replace(work, settled=(bool(facts[:, 4].all()), bool(facts[:, 5].all())))
+    route = choose_route(how, facts[:, :2], work.settled)
+    if memory_bytes is not None:
+        routed = _routed(comm, work, facts, route, threads)
+        if join_need(routed, _moving(facts, route, work.settled)) > memory_bytes:
+            if route != "shuffle":
+                routed = _routed(comm, work, facts, "shuffle", threads)
+            table = join_external(comm, work, facts, routed, memory_bytes, threads)
+            return Placed(table, shuffled(work.plan, comm.size, comm.rank))
+    return _join_in_memory(comm, work, facts, route, threads, (left.schema, right.schema), layouts)
 
 
 def sort(
@@ -102,6 +159,7 @@ def sort(
     ascending: bool | Sequence[bool] = True,
     na_position: str = "last",
     threads: int = 1,
+    memory_bytes: int | None = None,
 ) -> pa.Table:
     """Sort a distributed table: rank r gets the r-th range of the global order.
 
@@ -119,6 +177,8 @@ def sort(
         ascending: one direction for all keys, or one for each.
         na_position: "first" or "last": where nulls (and NaN) go, whatever the direction.
         threads: how many threads the kernels may use on this rank.
+        memory_bytes: how much working memory each rank may take beside its input and its result;
+            what does not fit goes to the local disk for a while. None: no limit.
 
     Returns:
         This rank's range of the sorted table.
@@ -126,28 +186,39 @@ def sort(
     Raises:
         DescriptionError: the arguments do not fit each other; on every rank.
         SchemaError: a column is missing or has no order, on any rank; on every rank.
+        ResourceError: the disk is full.
         CommunicatorError: the group failed.
     """
 
-    def prepare() -> _SortInput:
-        return _SortInput(table, plan_sort(table.schema, by, ascending, na_position))
+    def prepare() -> SortWork:
+        check_memory(memory_bytes)
+        return SortWork(table, plan_sort(table.schema, by, ascending, na_position), memory_bytes)
 
-    if comm.size == 1:
+    if comm.size == 1 and memory_bytes is None:
         return prepare().order.sort(table, threads)
     work, facts = agree(comm, prepare)
+    if memory_bytes is not None and sort_need(facts[:, 1]) > memory_bytes:
+        return sort_external(comm, work, facts, memory_bytes, threads)
     run = work.order.sort(table, threads)
+    if comm.size == 1:
+        return run
     bounds = cut_run(comm, work.order, run, facts[:, 0])
-    return work.order.merge(exchange_slices(comm, run, bounds), threads)
+    rounds = rounds_for(int(facts[:, 1].max()))
+    return work.order.merge(exchange_slices(comm, run, bounds, rounds), threads)
 
 
-def choose_route(how: str, sizes: NDArray[np.int64]) -> Route:
+def choose_route(
+    how: str, sizes: NDArray[np.int64], settled: tuple[bool, bool] = (False, False)
+) -> Route:
     """Which rows travel: those of both sides by hash, or all of one side to every rank.
 
-    Replicating R bytes to P ranks moves R * (P-1); a shuffle moves (L+R) * (P-1)/P.
+    Replicating R bytes to P ranks moves R * (P-1); a shuffle moves (L+R) * (P-1)/P, less what is
+    settled.
 
     Args:
         how: the kind of join.
         sizes: bytes of the left and right part of each rank, the same on all ranks.
+        settled: which sides need not move in a shuffle.
 
     Returns:
         The route, the same on all ranks.
@@ -155,98 +226,88 @@ def choose_route(how: str, sizes: NDArray[np.int64]) -> Route:
     ranks = len(sizes)
     left, right = (int(total) for total in sizes.sum(axis=0))
     even = sizes.max(axis=0) * ranks <= LARGEST_PART * sizes.sum(axis=0)
-    if how in REPLICATES_RIGHT and right * ranks < left + right and even[0]:
+    moved = left * (not settled[0]) + right * (not settled[1])
+    if how in REPLICATES_RIGHT and right * ranks < moved and even[0]:
         return "replicate_right"
-    if how in REPLICATES_LEFT and left * ranks < left + right and even[1]:
+    if how in REPLICATES_LEFT and left * ranks < moved and even[1]:
         return "replicate_left"
     return "shuffle"
 
 
-@dataclass(frozen=True, slots=True)
-class _JoinInput:
-    """One rank's share of a join, checked, keys cast."""
-
-    left: pa.Table
-    right: pa.Table
-    plan: JoinPlan
-    nulls_equal: bool
-
-    @property
-    def terms(self) -> str:
-        plan = self.plan
-        keys = [str(kind) for kind in plan.key_types]
-        return (
-            f"{plan.how} join on columns {plan.left_on} and {plan.right_on} ({', '.join(keys)}), "
-            f"nulls_equal={self.nulls_equal}, giving {spell(plan.schema)}"
-        )
-
-    @property
-    def facts(self) -> tuple[int, int]:
-        return self.left.nbytes, self.right.nbytes
-
-
-@dataclass(frozen=True, slots=True)
-class _SortInput:
-    """One rank's share of a sort, checked."""
-
-    table: pa.Table
-    order: Order
-
-    @property
-    def terms(self) -> str:
-        return f"sort of {spell(self.table.schema)} by {self.order}"
-
-    @property
-    def facts(self) -> tuple[int, int]:
-        return self.table.num_rows, 0
+def _join_in_memory(
+    comm: Communicator,
+    work: JoinWork,
+    facts: Counts,
+    route: Route,
+    threads: int,
+    schemas: tuple[pa.Schema, pa.Schema],
+    layouts: Layouts,
+) -> Placed:
+    """Move the rows and run the kernel."""
+    plan = work.plan
+    layout: Layout | None
+    if route == "shuffle":
+        moved, spread = _shuffle_both(comm, work, facts, threads)
+        layout = None if spread else shuffled(plan, comm.size, comm.rank)
+    elif route == "replicate_right":
+        moved = work.left, replicate(comm, work.right)
+        layout = carried(plan, "left", schemas[0], layouts[0])
+    else:
+        moved = replicate(comm, work.left), work.right
+        layout = carried(plan, "right", schemas[1], layouts[1])
+    return Placed(run_join(plan, *moved, work.nulls_equal, threads), layout)
 
 
-def _prepare_join(
-    left: pa.Table,
-    right: pa.Table,
-    left_on: Sequence[str],
-    right_on: Sequence[str],
-    how: str,
-    suffixes: tuple[str | None, str | None],
-    nulls_equal: bool,
-) -> _JoinInput:
-    """Check one rank's share; a semi or anti join needs the keys of the right side only."""
-    if how in LEFT_ONLY:
-        keys = dict.fromkeys(
-            find_column(right.schema, name, "the right table") for name in right_on
-        )
-        right = right.select(list(keys))
-    plan = plan_join(left.schema, right.schema, left_on, right_on, how, suffixes)
-    return _JoinInput(
-        cast_keys(left, plan.left_on, plan.key_types),
-        cast_keys(right, plan.right_on, plan.key_types),
-        plan,
-        nulls_equal,
+def _shuffle_both(
+    comm: Communicator, work: JoinWork, facts: Counts, threads: int
+) -> tuple[tuple[pa.Table, pa.Table], HeavyKeys]:
+    """Both sides by the hash of their keys, one after the other to bound the memory.
+
+    Returns:
+        The rows that arrived, and the keys that are not where their hash says.
+    """
+    # A settled side lies whole on the ranks of its hashes: dealing it out would move it.
+    heavy = NONE if any(work.settled) else find_heavy(comm, work, facts[:, 2:4])
+    rounds = rounds_for(int(facts[:, 0].max())), rounds_for(int(facts[:, 1].max()))
+    if heavy:
+        return shuffle_heavy(comm, work, heavy, rounds, threads), heavy
+    plan = work.plan
+    sides = (
+        (work.left, plan.left_on, plan.how in KEEPS_LEFT),
+        (work.right, plan.right_on, plan.how in KEEPS_RIGHT),
+    )
+    moved = []
+    for (table, on, keeps), settled, many in zip(sides, work.settled, rounds, strict=True):
+        if settled:
+            moved.append(table)
+        elif work.nulls_equal:
+            moved.append(shuffle(comm, table, on, threads, many))
+        else:
+            keyed, alone = part_null_keys(table, on, keeps)
+            moved.append(pa.concat_tables([shuffle(comm, keyed, on, threads, many), alone]))
+    return (moved[0], moved[1]), heavy
+
+
+def _routed(
+    comm: Communicator, work: JoinWork, facts: Counts, route: Route, threads: int
+) -> Counts:
+    """Bytes of both sides that each rank will have, before anything moves."""
+    here = facts[:, :2]
+    if route == "replicate_right":
+        return np.stack([here[:, 0], np.full(comm.size, here[:, 1].sum())], axis=1)
+    if route == "replicate_left":
+        return np.stack([np.full(comm.size, here[:, 0].sum()), here[:, 1]], axis=1)
+    sides = ((work.left, work.plan.left_on), (work.right, work.plan.right_on))
+    return np.stack(
+        [
+            here[:, side] if work.settled[side] else count_arrivals(comm, table, on, threads)
+            for side, (table, on) in enumerate(sides)
+        ],
+        axis=1,
     )
 
 
-def _shuffle_both(comm: Communicator, work: _JoinInput, threads: int) -> tuple[pa.Table, pa.Table]:
-    """Both sides by the hash of their keys, one after the other to bound the memory.
-
-    A row with a null key has no partner to meet (unless nulls are equal). It stays where it is,
-    or is left out where the join does not keep it: otherwise one rank would get them all.
-    """
-    how, plan = work.plan.how, work.plan
-    left, right = work.left, work.right
-    if work.nulls_equal:
-        moved_left = shuffle(comm, left, plan.left_on, threads)
-        return moved_left, shuffle(comm, right, plan.right_on, threads)
-    left, left_alone = _part_null_keys(left, plan.left_on, how in KEEPS_LEFT)
-    right, right_alone = _part_null_keys(right, plan.right_on, how in KEEPS_RIGHT)
-    left = pa.concat_tables([shuffle(comm, left, plan.left_on, threads), left_alone])
-    return left, pa.concat_tables([shuffle(comm, right, plan.right_on, threads), right_alone])
-
-
-def _part_null_keys(table: pa.Table, on: Sequence[int], keep: bool) -> tuple[pa.Table, pa.Table]:
-    """The rows whose keys are all there, and the others (none of them unless they are kept)."""
-    nulls = [column.is_null() for column in map(table.column, on) if column.null_count]
-    if not nulls:
-        return table, table.slice(0, 0)
-    missing = np.logical_or.reduce([column.to_numpy() for column in nulls])
-    alone = take_rows(table, np.flatnonzero(missing)) if keep else table.slice(0, 0)
-    return take_rows(table, np.flatnonzero(~missing)), alone
+def _moving(facts: Counts, route: Route, settled: tuple[bool, bool]) -> Counts:
+    """Bytes of both sides that each rank sends."""
+    stays = {"shuffle": settled, "replicate_left": (False, True), "replicate_right": (True, False)}
+    return np.where(np.array(stays[route]), 0, facts[:, :2])

@@ -1,14 +1,19 @@
-"""Rows from rank to rank: one packed message per peer and table.
+"""Rows from rank to rank: packed messages, one per peer and round.
 
 Before it: the Communicator and the packing kernels. After it: ``distributed`` says which rows go
 where. The sizes of the messages travel first, inside ``alltoallv``, so a receiver needs to know
 nothing; what arrives is laid under a table without a copy.
+
+A large table leaves in rounds of a bounded size: while one is on its way a second thread packs the
+next, and what was sent is free again, so beside the rows that arrived only two rounds take memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +23,10 @@ from elevon import _native
 from elevon.comm.protocol import Array, Communicator
 from elevon.frames.agreement import agree, spell
 from elevon.frames.planning import check_columns
+
+#: What a rank sends in one round. Large enough that a collective's cost (some 50 us) does not show,
+#: small enough that two rounds are little beside tables for which memory matters.
+ROUND_BYTES: Final = 64 << 20
 
 
 def unpack(schema: pa.Schema, messages: Sequence[Array]) -> pa.Table:
@@ -32,10 +41,16 @@ def take_rows(table: pa.Table, positions: NDArray[np.int64]) -> pa.Table:
 
 def compact(table: pa.Table) -> pa.Table:
     """The same rows in memory of their own, free of the larger table they were cut from."""
-    return unpack(table.schema, [_whole(table)])
+    return unpack(table.schema, [whole(table)])
 
 
-def shuffle(comm: Communicator, table: pa.Table, on: Sequence[int], threads: int = 1) -> pa.Table:
+def shuffle(
+    comm: Communicator,
+    table: pa.Table,
+    on: Sequence[int],
+    threads: int = 1,
+    rounds: int | None = None,
+) -> pa.Table:
     """Bring the rows of equal keys together on one rank.
 
     Collective; every rank passes its part and gets the rows whose keys are its own.
@@ -45,15 +60,69 @@ def shuffle(comm: Communicator, table: pa.Table, on: Sequence[int], threads: int
         table: this rank's rows.
         on: positions of the key columns.
         threads: how many threads the kernel may use.
+        rounds: in how many rounds the rows leave, the same on all ranks; None: as many as the
+            largest part needs, which costs a collective to find out.
 
     Returns:
-        The rows that belong here, those of lower ranks first.
+        The rows that belong here, those of lower ranks first, each rank's in its order.
     """
-    parts = _native.partition(table, on, comm.size, threads)
-    return unpack(table.schema, comm.alltoallv([_bytes_of(part) for part in parts]))
+    if rounds is None:
+        most = comm.allreduce(np.array([table.nbytes], dtype=np.int64), "max")
+        rounds = rounds_for(int(most[0]))
+    senders: list[list[Array]] = [[] for _ in range(comm.size)]
+    for arrived in shuffle_rounds(comm, table, on, threads, rounds):
+        for messages, message in zip(senders, arrived, strict=True):
+            messages.append(message)
+    return unpack(table.schema, [message for messages in senders for message in messages])
 
 
-def exchange_slices(comm: Communicator, table: pa.Table, bounds: Sequence[int]) -> list[pa.Table]:
+def rounds_for(nbytes: int, round_bytes: int = ROUND_BYTES) -> int:
+    """In how many rounds so many bytes leave a rank."""
+    return max(1, -(-nbytes // round_bytes))
+
+
+def shuffle_rounds(
+    comm: Communicator, table: pa.Table, on: Sequence[int], threads: int, rounds: int
+) -> Iterator[list[Array]]:
+    """A shuffle, round by round: for who does not want to hold all that arrives.
+
+    Collective, as often as there are rounds: every rank has to take them all.
+
+    Args:
+        comm: the group.
+        table: this rank's rows.
+        on: positions of the key columns.
+        threads: how many threads the kernel may use.
+        rounds: how many rounds, the same on all ranks.
+
+    Yields:
+        What arrived in the round, one message from each rank.
+    """
+    step = -(-table.num_rows // rounds)
+
+    def pack(number: int) -> list[Array]:
+        rows = table.slice(min(number * step, table.num_rows), step)
+        return [_bytes_of(part) for part in _native.partition(rows, on, comm.size, threads)]
+
+    if rounds == 1:
+        yield comm.alltoallv(pack(0))
+        return
+    with ThreadPoolExecutor(1, "elevon-pack") as beside:
+        waiting = beside.submit(pack, 0)
+        for number in range(rounds):
+            parts = waiting.result()
+            if number + 1 < rounds:
+                waiting = beside.submit(pack, number + 1)
+            arrived = comm.alltoallv(parts)
+            # Only the taker holds them while it works, and nobody while the next ones come.
+            parts = []
+            yield arrived
+            arrived = []
+
+
+def exchange_slices(
+    comm: Communicator, table: pa.Table, bounds: Sequence[int], rounds: int = 1
+) -> list[pa.Table]:
     """Send rows bounds[i] up to bounds[i+1] to rank i.
 
     Collective. The rank's own rows are not copied: they stay a slice of ``table``.
@@ -62,23 +131,43 @@ def exchange_slices(comm: Communicator, table: pa.Table, bounds: Sequence[int]) 
         comm: the group.
         table: this rank's rows.
         bounds: one bound more than there are ranks, ascending from 0 to the number of rows.
+        rounds: in how many rounds the rows leave, the same on all ranks.
 
     Returns:
         The rows that arrived, one table for each sender.
     """
+    senders: list[list[Array]] = [[] for _ in range(comm.size)]
+    for number in range(rounds):
+        parts = [
+            np.empty(0, dtype=np.uint8)
+            if rank == comm.rank
+            else _part_of(table, bounds[rank], bounds[rank + 1], number, rounds)
+            for rank in range(comm.size)
+        ]
+        for messages, message in zip(senders, comm.alltoallv(parts), strict=True):
+            messages.append(message)
     start, stop = bounds[comm.rank], bounds[comm.rank + 1]
-    before = _native.pack_slices(table.slice(0, start), bounds[: comm.rank + 1])
-    after = _native.pack_slices(table.slice(stop), [at - stop for at in bounds[comm.rank + 1 :]])
-    parts = [*map(_bytes_of, before), np.empty(0, dtype=np.uint8), *map(_bytes_of, after)]
     return [
-        table.slice(start, stop - start) if rank == comm.rank else unpack(table.schema, [message])
-        for rank, message in enumerate(comm.alltoallv(parts))
+        table.slice(start, stop - start) if rank == comm.rank else unpack(table.schema, messages)
+        for rank, messages in enumerate(senders)
     ]
+
+
+def deal(comm: Communicator, table: pa.Table) -> pa.Table:
+    """Share rows out like cards, row by row, so that every rank gets as many of each kind.
+
+    Collective; every rank passes some rows and gets about 1/size of all of them.
+    """
+    to = (np.arange(table.num_rows, dtype=np.int64) + comm.rank) % comm.size
+    bounds = [0, *np.cumsum(np.bincount(to, minlength=comm.size)).tolist()]
+    return pa.concat_tables(
+        exchange_slices(comm, take_rows(table, np.argsort(to, kind="stable")), bounds)
+    )
 
 
 def replicate(comm: Communicator, table: pa.Table) -> pa.Table:
     """All rows of all ranks, in rank order, on every rank. Collective."""
-    return unpack(table.schema, comm.allgatherv(_whole(table)))
+    return unpack(table.schema, comm.allgatherv(whole(table)))
 
 
 def gather_table(comm: Communicator, table: pa.Table, root: int = 0) -> pa.Table | None:
@@ -98,7 +187,7 @@ def gather_table(comm: Communicator, table: pa.Table, root: int = 0) -> pa.Table
         SchemaError: on every rank, if the schemas differ or a type cannot be sent.
     """
     agree(comm, lambda: _rows("gather", table))
-    messages = comm.gatherv(_whole(table), root)
+    messages = comm.gatherv(whole(table), root)
     return None if messages is None else unpack(table.schema, messages)
 
 
@@ -156,7 +245,15 @@ def _rows(operator: str, table: pa.Table) -> _Rows:
     return _Rows(table, f"{operator} of {spell(table.schema)}")
 
 
-def _whole(table: pa.Table) -> Array:
+def _part_of(table: pa.Table, start: int, stop: int, number: int, rounds: int) -> Array:
+    """What leaves of the rows in one of the rounds, packed."""
+    rows = stop - start
+    first, last = rows * number // rounds, rows * (number + 1) // rounds
+    return whole(table.slice(start + first, last - first))
+
+
+def whole(table: pa.Table) -> Array:
+    """All rows as one message."""
     return _bytes_of(_native.pack_slices(table, [0, table.num_rows])[0])
 
 

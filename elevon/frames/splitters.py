@@ -1,6 +1,7 @@
 """Where each rank cuts its sorted run, so that rank r ends with the r-th range of all rows.
 
-Before it: ``ordering`` (one order for all) and ``exchange``. After it: ``distributed.sort``.
+Before it: ``ordering`` (one order for all) and ``exchange``. After it: ``distributed.sort``, and
+``external``, which needs the splitters before the runs are there.
 
 Every rank offers rows at one spacing, a constant number per rank on average, and all of them see
 all the offered rows: 256 * P of them, not the P * P of regular sampling, so a rank's work grows
@@ -10,6 +11,7 @@ therefore as easy to cut as different ones, and the result is stable over the wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -152,3 +154,89 @@ def _count_before(
 def _numbered(table: pa.Table) -> pa.Table:
     """The table with the number of each row as its last column."""
     return table.append_column("", pa.array(np.arange(table.num_rows, dtype=np.int64)))
+
+
+@dataclass(frozen=True, slots=True)
+class Splitters:
+    """Where ranges of all rows end, found before any row is sorted.
+
+    Attributes:
+        order: the order of the keys.
+        keys: the splitters' keys, ascending.
+        ranks: which rank each splitter came from.
+        positions: where it stood there.
+        ranges: how many ranges there are; one more than splitters, unless there were no rows.
+    """
+
+    order: Order
+    keys: pa.Table
+    ranks: Rows
+    positions: Rows
+    ranges: int
+
+    def cut(self, run: pa.Table, by: Sequence[int], rank: int, start: int) -> list[int]:
+        """Where to cut a sorted run that was made of neighbouring rows of one rank.
+
+        Rows that equal a splitter go before it if their run lies before the splitter's own row,
+        and after it if the run lies behind. In the run that held the splitter itself, equal rows
+        are cut in proportion to the place where it stood: they are in their order, so the result
+        is stable wherever the cut is.
+
+        Args:
+            run: the sorted rows.
+            by: positions of the key columns.
+            rank: whose rows they are.
+            start: where they stood in the rank's table.
+
+        Returns:
+            One bound more than there are ranges.
+        """
+        if not self.keys.num_rows:
+            return [0] * self.ranges + [run.num_rows]
+        keys, stop = run.select(list(by)), start + run.num_rows
+        same = self.ranks == rank
+        behind = (self.ranks > rank) | (same & (self.positions >= stop))
+        within = same & (self.positions >= start) & (self.positions < stop)
+        low = locate(self.order, keys, self.keys, behind)
+        if within.any():
+            high = locate(self.order, keys, self.keys, behind | within)
+            share = (high - low) * (self.positions - start) // max(1, run.num_rows)
+            low = np.where(within, low + share, low)
+        return [0, *low.tolist(), run.num_rows]
+
+
+def choose_splitters(
+    comm: Communicator, order: Order, table: pa.Table, rows: Rows, parts: int
+) -> Splitters:
+    """Splitters of ``parts`` ranges for each rank, from a sample of unsorted rows.
+
+    Collective. One row of every step is offered, at a random place in it, because the rows may
+    have a period of their own.
+
+    Args:
+        comm: the group.
+        order: the order to be.
+        table: this rank's rows.
+        rows: how many rows each rank has.
+        parts: ranges per rank.
+
+    Returns:
+        The splitters, the same on all ranks.
+    """
+    ranges = parts * comm.size
+    step = max(1, -(-int(rows.sum()) // (SAMPLES_PER_RANK * ranges)))
+    starts = np.arange(0, table.num_rows, step, dtype=np.int64)
+    jitter = np.random.default_rng(comm.rank).integers(0, step, len(starts))
+    positions = np.minimum(starts + jitter, table.num_rows - 1)
+    keys = table.select(list(order.by))
+    offered = replicate(comm, take_rows(keys, positions))
+    places = comm.allgatherv(positions)
+    chosen = _quantiles(order.of_keys(), offered, ranges)
+    origins = np.repeat(np.arange(comm.size, dtype=np.int64), [len(each) for each in places])
+    return Splitters(
+        order.of_keys(),
+        take_rows(offered, chosen),
+        origins[chosen],
+        np.concatenate(places)[chosen],
+        ranges,
+    )

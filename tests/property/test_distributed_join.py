@@ -43,8 +43,14 @@ def oracle(left, right, keys, how, nulls_equal):
 
 
 @settings(deadline=None, max_examples=150)
-@given(data=st.data(), size=st.sampled_from(SIZES), how=st.sampled_from(HOWS), nulls=st.booleans())
-def test_the_rows_are_duckdbs(data, size, how, nulls):
+@given(
+    data=st.data(),
+    size=st.sampled_from(SIZES),
+    how=st.sampled_from(HOWS),
+    nulls=st.booleans(),
+    memory_bytes=st.sampled_from([None, None, 500]),
+)
+def test_the_rows_are_duckdbs(data, size, how, nulls, memory_bytes):
     pairs = data.draw(st.lists(st.sampled_from(PAIRS), min_size=1, max_size=2))
     # One side is often much smaller, so that it is replicated.
     small, large = data.draw(st.sampled_from([(40, 40), (3, 60)]))
@@ -55,7 +61,14 @@ def test_the_rows_are_duckdbs(data, size, how, nulls):
     keys = [f"k{i}" for i in range(len(pairs))]
     parts = ThreadGroup(size).run(
         lambda comm: join(
-            comm, left[comm.rank], right[comm.rank], keys, keys, how, nulls_equal=nulls
+            comm,
+            left[comm.rank],
+            right[comm.rank],
+            keys,
+            keys,
+            how,
+            nulls_equal=nulls,
+            memory_bytes=memory_bytes,
         )
     )
     expected = oracle(pa.concat_tables(left), pa.concat_tables(right), len(pairs), how, nulls)

@@ -1,0 +1,126 @@
+"""Working memory, measured: what the operators take beside their inputs and results.
+
+Run by run_mpi.py inside mpiexec; every rank is a process, so that its peak is its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from elevon import _native
+from elevon.frames.distributed import join, sort
+
+if TYPE_CHECKING:
+    from elevon.comm.mpi import MpiWorld
+    from elevon.comm.protocol import Communicator
+
+pytestmark = pytest.mark.mpi
+
+# The ranks of one world count alike; other modules' contexts are far away.
+contexts = itertools.count(5_000)
+MEBIBYTE = 1 << 20
+BUDGET = 32 * MEBIBYTE
+ROWS = 3 * BUDGET // 32  # of each side of a join; of 16 bytes, so both together are three budgets
+#: Interpreter, allocators and MPI's own buffers, which are not the operators'.
+SLACK = 16 * MEBIBYTE
+PR_SET_THP_DISABLE = 41
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[MpiWorld]:
+    from elevon.comm.mpi import MpiWorld
+
+    world = MpiWorld.join()
+    yield world
+    world.leave()
+
+
+@pytest.fixture
+def comm(world: MpiWorld) -> Iterator[Communicator]:
+    if len(world.slots) > 3:
+        pytest.skip("three ranks show it; more would take the machine's memory")
+    context = next(contexts)
+    world.evict([context - 1])
+    with_deadline = world.open_group(world.slots, context, 100)
+    yield with_deadline
+    with_deadline.close()
+
+
+def peak_of(work: Callable[[], pa.Table]) -> tuple[pa.Table, int]:
+    """What it returns, and how far the resident memory rose above what it was before."""
+    # A buffer's last huge page is seldom full: with many small ones that is more than the budget.
+    set_thp_disabled(True)
+    _native.trim_pool()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    result = work()
+    risen = resident("VmHWM") - before
+    set_thp_disabled(False)
+    return result, risen
+
+
+def set_thp_disabled(disabled: bool) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, int(disabled), 0, 0, 0)
+
+
+def resident(what: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(what):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"no {what} in /proc/self/status")
+
+
+def side(comm: Communicator, name: str, offset: int) -> pa.Table:
+    """Rows with keys 2 * n + offset, n being their number in the whole table, in mixed order."""
+    prime = 1_000_003
+    numbers = np.arange(ROWS) * prime % ROWS + comm.rank * ROWS
+    return pa.table({"k": 2 * numbers + offset, name: numbers})
+
+
+def test_a_join_of_three_budgets_stays_within_one(comm: Communicator) -> None:
+    # One row of two has a partner.
+    left, right = side(comm, "l", 0), side(comm, "r", 0)
+    keys = right["k"].to_numpy()
+    right = right.set_column(0, "k", pa.array(np.where(keys % 4, keys + 1, keys)))
+
+    part, peak = peak_of(lambda: join(comm, left, right, ["k"], ["k"], memory_bytes=BUDGET))
+
+    assert left.nbytes + right.nbytes >= 3 * BUDGET - 32
+    assert part["l"].equals(part["r"])
+    share = np.array([part.num_rows, int(part["k"].to_numpy().sum())])
+    matched = np.arange(0, comm.size * ROWS, 2)
+    assert comm.allreduce(share).tolist() == [len(matched), 2 * matched.sum()]
+    assert peak <= BUDGET + part.nbytes + SLACK
+
+
+def test_a_sort_of_three_budgets_stays_within_one(comm: Communicator) -> None:
+    table = pa.concat_tables([side(comm, "n", 0), side(comm, "n", 1)])
+
+    part, peak = peak_of(lambda: sort(comm, table, "k", memory_bytes=BUDGET))
+
+    keys = part["k"].to_numpy()
+    assert (np.diff(keys) >= 0).all()
+    share = np.array([part.num_rows, int(keys.sum())])
+    total = 2 * ROWS * comm.size
+    assert comm.allreduce(share).tolist() == [total, total * (total - 1) // 2]
+    assert peak <= BUDGET + part.nbytes + SLACK
+
+
+def test_a_join_without_a_budget_peaks_at_two_and_a_half_times_its_input(
+    comm: Communicator,
+) -> None:
+    left, right = side(comm, "l", 0), side(comm, "r", 1)
+
+    part, peak = peak_of(lambda: join(comm, left, right, ["k"], ["k"]))
+
+    assert comm.allreduce(np.array([part.num_rows])).tolist() == [0]
+    inputs = left.nbytes + right.nbytes
+    assert inputs + peak <= 2.5 * inputs + SLACK
