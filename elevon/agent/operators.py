@@ -1,8 +1,8 @@
 """From an operation to what a rank calls: the one place where model meets frames.
 
-Before it: ``model.operations`` and ``frames``. After it: ``executor`` calls the prepared job with
-the gang's communicator and the inputs. Every job has the same form, so that operators and user
-functions take the same way.
+Before it: ``model.operations``, ``frames`` and ``algebra``, which holds the longer half. After it:
+``executor`` calls the prepared job with the gang's communicator and the inputs. Every job has the
+same form, so that operators and user functions take the same way.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any, TypeAlias
 
 import cloudpickle
 
+from elevon.agent.algebra import algebra
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
+from elevon.model.algebra import Algebra
 from elevon.model.operations import (
     Call,
     InputRef,
@@ -49,6 +51,8 @@ def prepare(operation: Operation, function: Callable[..., Any] | None, threads: 
             return lambda comm, inputs: _sort(comm, operation, inputs, threads)
         case WriteParquet():
             return lambda comm, inputs: _write(comm, operation, inputs)
+    if isinstance(operation, Algebra):
+        return algebra(operation, threads)
     raise DescriptionError(f"an operation that this rank does not know: {operation!r}")
 
 

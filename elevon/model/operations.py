@@ -1,6 +1,6 @@
 """What a task does: one frozen value per kind of work, checked when it is made.
 
-Before it: ``ids``. After it: a TaskDescription carries one; ``agent/operators.py`` runs it on a
+Before it: ``algebra``. After it: a TaskDescription carries one; ``agent/operators.py`` runs it on a
 rank. An operation says nothing of where its inputs are: they are numbered, and the description
 names the tasks that make them.
 """
@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from elevon.errors import DescriptionError
+from elevon.model.algebra import Algebra, Equals, Project, SetRows
 
 How: TypeAlias = Literal["inner", "left", "right", "outer", "semi", "anti"]
 NaPosition: TypeAlias = Literal["first", "last"]
@@ -116,19 +117,29 @@ class InputRef(msgspec.Struct, frozen=True, gc=False):
     index: int
 
 
-Operation: TypeAlias = Read | Load | Join | Sort | WriteParquet | Call
+Operation: TypeAlias = Read | Load | Join | Sort | WriteParquet | Call | Algebra
+
+
+def operation_name(operation: Operation) -> str:
+    """The verb that makes the operation, for reports and messages."""
+    match operation:
+        case SetRows():
+            return operation.kind
+        case Project():
+            return "assign" if operation.extend else "select"
+    return str(operation.__struct_config__.tag)
 
 
 def makes_dataset(operation: Operation) -> bool:
     """Whether the output stays on the ranks as partitions (otherwise it is a value)."""
     if isinstance(operation, Call):
         return operation.returns == "dataset"
-    return not isinstance(operation, WriteParquet)
+    return not isinstance(operation, WriteParquet | Equals)
 
 
 def repeatable(operation: Operation) -> bool:
     """Whether running it again on the same inputs is safe and gives the same rows.
 
-    A function may have effects; a loaded table may be gone from the client.
+    A function may have effects; a loaded table may be gone from the client; files may be in use.
     """
-    return isinstance(operation, Read | Join | Sort)
+    return not isinstance(operation, Call | Load | WriteParquet)

@@ -14,7 +14,7 @@ import msgspec
 
 from elevon.errors import DescriptionError
 from elevon.model.ids import TaskId
-from elevon.model.operations import Operation, Returns
+from elevon.model.operations import Operation, Returns, operation_name
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -101,14 +101,14 @@ class TaskDescription(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def __post_init__(self) -> None:
         if len(self.inputs) != self.operation.inputs:
             raise DescriptionError(
-                f"{type(self.operation).__name__.lower()} takes {self.operation.inputs} inputs, "
+                f"{operation_name(self.operation)} takes {self.operation.inputs} inputs, "
                 f"{len(self.inputs)} given"
             )
 
     @property
     def name(self) -> str:
         """The name for reports."""
-        return self.options.name or type(self.operation).__name__.lower()
+        return self.options.name or operation_name(self.operation)
 
 
 class TaskSubmission(msgspec.Struct, frozen=True, gc=False):

@@ -1,7 +1,7 @@
 """Dataset: a handle to Arrow partitions that stay on the ranks.
 
-Before it: ``wire.data`` and ``frames.ipc``. After it: results of frame tasks; users look at them,
-take them out, or give them to further tasks, which moves nothing through the client.
+Before it: ``wire.data``, ``frames.ipc`` and ``methods``. After it: results of frame tasks; users
+look at them, take them out, or give them to further tasks, which moves nothing through the client.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from elevon.errors import DataLost, WireError
 from elevon.frames import ipc
 from elevon.model.ids import TaskId
 from elevon.model.outcomes import Partition
+from elevon.tasks.methods import FrameMethods
+from elevon.tasks.task import Task
+from elevon.tasks.verbs import Verbs
 from elevon.wire.data import PartitionRequest, fetch
 
 if TYPE_CHECKING:
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Dataset:
+class Dataset(FrameMethods[Task]):
     """Rows in ``num_partitions`` partitions, in order; one per rank that made it.
 
-    The partitions live as long as this handle, or a task that needs them.
+    The partitions live as long as this handle, or a task that needs them. The methods that are
+    verbs (merge, groupby, filter, ...) submit a task on the ranks and give it back; ``head``,
+    ``tail`` and what is called ``to_...`` or ``write_...`` do their work at once.
     """
 
     def __init__(
@@ -33,14 +38,14 @@ class Dataset:
         name: str,
         schema: bytes,
         partitions: tuple[Partition, ...],
-        write: Callable[[Dataset, str, str], list[str]],
+        verbs: Verbs[Task],
         release: Callable[[TaskId], None],
     ) -> None:
         self.id = task
         self._name = name
         self._schema = schema
         self._partitions = partitions
-        self._write = write
+        self.verbs = verbs
         weakref.finalize(self, release, task).atexit = False
 
     @property
@@ -69,6 +74,11 @@ class Dataset:
         return len(self._partitions)
 
     @property
+    def made_on(self) -> int:
+        """How many ranks made it."""
+        return self.num_partitions
+
+    @property
     def partitions(self) -> tuple[Partition, ...]:
         """Where the partitions are."""
         return self._partitions
@@ -93,6 +103,16 @@ class Dataset:
                 wanted -= partition.rows
         return ipc.concat(self._schema, pieces)
 
+    def tail(self, rows: int = 5) -> pa.Table:
+        """The last rows; only these travel."""
+        pieces, wanted = [], rows
+        for partition in reversed(self._partitions):
+            if wanted > 0 and partition.rows > 0:
+                taken = min(wanted, partition.rows)
+                pieces.append(self._fetch(partition, partition.rows - taken, taken))
+                wanted -= taken
+        return ipc.concat(self._schema, pieces[::-1])
+
     def to_arrow(self) -> pa.Table:
         """All rows as an Arrow table in this process, one chunk per partition."""
         return ipc.concat(self._schema, list(self.iter_partitions()))
@@ -106,7 +126,9 @@ class Dataset:
 
         Returns the paths of the files, in order of the partitions.
         """
-        return self._write(self, path, compression)
+        task = self.verbs.write_parquet(self, path, compression, ranks=self.num_partitions)
+        files: list[str] = task.result()
+        return files
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self.to_arrow().__arrow_c_stream__(requested_schema)

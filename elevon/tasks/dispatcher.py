@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -32,6 +32,7 @@ from elevon.tasks.failures import to_exception
 from elevon.tasks.report import TaskRow, task_row
 from elevon.tasks.task import Task
 from elevon.tasks.values import decode_values
+from elevon.tasks.verbs import Verbs
 from elevon.wire.data import PartitionRequest, PartitionServer
 from elevon.wire.link import Link
 from elevon.wire.messages import (
@@ -66,20 +67,20 @@ class Dispatcher:
     Args:
         session: for the directory of the upload socket; closing it ends what is pending.
         pilots: where tasks may go.
-        write: how a dataset's ``write_parquet`` submits its task.
+        verbs: where the methods of tasks and datasets submit.
     """
 
     def __init__(
         self,
         session: Session,
         pilots: Sequence[PilotHandle],
-        write: Callable[[Dataset, str, str], list[str]],
+        verbs: Verbs[Task],
     ) -> None:
         if not pilots:
             raise DescriptionError("TaskManager: needs at least one pilot")
         self._session = session
         self._pilots = tuple(pilots)
-        self._write = write
+        self._verbs = verbs
         self._ids = IdSource("task")
         self._lock = threading.Lock()
         self._pending: dict[PilotId, dict[TaskId, Task]] = {pilot.id: {} for pilot in pilots}
@@ -119,7 +120,7 @@ class Dispatcher:
         self._session.check_open()
         pilot = self._choose([description for _, description in batch])
         now = time.monotonic()
-        tasks = [Task(task, description, self.cancel) for task, description in batch]
+        tasks = [Task(task, description, self.cancel, self._verbs) for task, description in batch]
         with self._lock:
             end = self._ends.get(pilot.id)
             for task in tasks:
@@ -218,7 +219,7 @@ class Dispatcher:
 
     def _dataset(self, task: Task, outcome: TaskOutcome) -> Dataset:
         dataset = Dataset(
-            task.id, task.name, outcome.schema, outcome.partitions, self._write, self._release
+            task.id, task.name, outcome.schema, outcome.partitions, self._verbs, self._release
         )
         self._datasets[task.id] = dataset
         return dataset

@@ -1,31 +1,21 @@
 """TaskManager: the verbs of a user, each of which submits one task.
 
-Before it: ``dispatcher``. After it: user code. A verb checks what it is given, makes a frozen
-TaskDescription and returns its future at once; Tasks and Datasets given as inputs make the graph.
+Before it: ``dispatcher`` and ``verbs``. After it: user code. A verb checks what it is given, makes
+a frozen TaskDescription and returns its future at once; Tasks and Datasets given as inputs make the
+graph.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from elevon.errors import DescriptionError
 from elevon.model.ids import TaskId
-from elevon.model.operations import (
-    Call,
-    How,
-    InputRef,
-    Join,
-    Load,
-    NaPosition,
-    Operation,
-    Read,
-    Sort,
-    WriteParquet,
-)
+from elevon.model.operations import Call, InputRef, Load, Operation, Read
 from elevon.model.tasks import TaskDescription, TaskOptions, with_options
 from elevon.session import Session
 from elevon.tasks.batch import resolve
@@ -33,20 +23,21 @@ from elevon.tasks.dataset import Dataset
 from elevon.tasks.dispatcher import Dispatcher, PilotHandle
 from elevon.tasks.report import Report
 from elevon.tasks.task import Task
+from elevon.tasks.verbs import Frame, Verbs, absolute
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Frame: TypeAlias = Any
-"""A Task or Dataset, or a table of the client (anything with ``__arrow_c_stream__``)."""
 
 # Arguments travel through the agent, which is no road for bulk data.
 LARGEST_ARGUMENTS_BYTES = 64 * 1024 * 1024
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".arrow": "arrow"}
 
 
-class TaskManager:
+class TaskManager(Verbs[Task]):
     """Submits tasks to one or several pilots.
+
+    The verbs from frames to frames (join, groupby, filter, ...) are those of ``Verbs``; their
+    first argument is a Task, a Dataset or a table of this process.
 
     Args:
         session: the session of the pilots.
@@ -54,7 +45,7 @@ class TaskManager:
     """
 
     def __init__(self, session: Session, pilots: Sequence[PilotHandle]) -> None:
-        self._dispatcher = Dispatcher(session, pilots, self._write_dataset)
+        self._dispatcher = Dispatcher(session, pilots, self)
         self._options = TaskOptions()
 
     def options(self, **options: Any) -> TaskManager:
@@ -87,14 +78,14 @@ class TaskManager:
             **options: see TaskOptions.
         """
         paths = [path] if isinstance(path, str | os.PathLike) else list(path)
-        names = tuple(_absolute(os.fspath(entry)) for entry in paths)
+        names = tuple(absolute(os.fspath(entry)) for entry in paths)
         if not names:
             raise DescriptionError("read: no path is given")
         kind = format or _FORMATS.get(os.path.splitext(names[0])[1], "parquet")
         if kind not in ("parquet", "csv", "arrow"):
             raise DescriptionError(f"read: format={kind!r} is none of parquet, csv, arrow")
         chosen = None if columns is None else tuple(columns)
-        return self._one(Read(names, kind, chosen), (), options)  # type: ignore[arg-type]
+        return self.run(Read(names, kind, chosen), (), options)  # type: ignore[arg-type]
 
     def from_arrow(self, data: Any, **options: Any) -> Task:
         """Bring a table of this process in: pyarrow, pandas, polars, DuckDB, ...
@@ -109,55 +100,6 @@ class TaskManager:
         load = Load(self._dispatcher.upload(task, table), table.num_rows)
         chosen = with_options(self._options, _with_ids(options))
         return self._dispatcher.submit([(task, TaskDescription(operation=load, options=chosen))])[0]
-
-    # -------------------------------------------------------------- frames to frames
-
-    def join(
-        self,
-        left: Frame,
-        right: Frame,
-        *,
-        on: str | Sequence[str] | None = None,
-        left_on: str | Sequence[str] | None = None,
-        right_on: str | Sequence[str] | None = None,
-        how: How = "inner",
-        suffixes: tuple[str, str] = ("_x", "_y"),
-        nulls_equal: bool = False,
-        **options: Any,
-    ) -> Task:
-        """Join two frames; names as in ``pandas.merge``, plus ``how="semi"`` and ``"anti"``.
-
-        Null keys never match, as in SQL, unless ``nulls_equal``.
-        """
-        left_keys = _names(on if on is not None else left_on)
-        right_keys = _names(on if on is not None else right_on)
-        if on is not None and (left_on is not None or right_on is not None):
-            raise DescriptionError("join: give either on, or left_on and right_on")
-        operation = Join(left_keys, right_keys, how, suffixes, nulls_equal)
-        return self._one(operation, (left, right), options)
-
-    def sort(
-        self,
-        frame: Frame,
-        *,
-        by: str | Sequence[str],
-        ascending: bool | Sequence[bool] = True,
-        na_position: NaPosition = "last",
-        **options: Any,
-    ) -> Task:
-        """Sort a frame, stably; rank r of the result holds the r-th range of the order."""
-        keys = _names(by)
-        directions = (
-            (ascending,) * len(keys) if isinstance(ascending, bool) else tuple(map(bool, ascending))
-        )
-        return self._one(Sort(keys, directions, na_position), (frame,), options)
-
-    def write_parquet(
-        self, frame: Frame, path: str | os.PathLike[str], compression: str = "zstd", **options: Any
-    ) -> Task:
-        """Write a frame, one file per rank, under the directory ``path``; gives the paths."""
-        target = _absolute(os.fspath(path))
-        return self._one(WriteParquet(target, compression), (frame,), options)
 
     # -------------------------------------------------------------- functions
 
@@ -191,7 +133,7 @@ class TaskManager:
         digest = self._dispatcher.put_function(cloudpickle.dumps(function))
         call = Call(digest, arguments, len(inputs), self._options.returns)
         name = self._options.name or getattr(function, "__name__", type(function).__name__)
-        return self._one(call, inputs, {"name": name})
+        return self.run(call, inputs, {"name": name})
 
     def submit_tasks(self, descriptions: Iterable[TaskDescription]) -> list[Task]:
         """Submit a graph at once; an input may be the name of another description of the batch.
@@ -221,7 +163,20 @@ class TaskManager:
 
     # -------------------------------------------------------------- inside
 
-    def _one(self, operation: Operation, frames: Sequence[Frame], options: dict[str, Any]) -> Task:
+    def run(self, operation: Operation, frames: Sequence[Frame], options: dict[str, Any]) -> Task:
+        """Submit one operation; every verb ends here.
+
+        Args:
+            operation: what to do.
+            frames: its inputs; tables of this process are brought in first.
+            options: task options, over those of this TaskManager.
+
+        Returns:
+            The task.
+
+        Raises:
+            DescriptionError: an option is wrong, or there are more or fewer inputs than needed.
+        """
         chosen = with_options(self._options, _with_ids(options))
         inputs = tuple(self._input(frame, chosen) for frame in frames)
         description = TaskDescription(operation=operation, inputs=inputs, options=chosen)
@@ -231,22 +186,6 @@ class TaskManager:
         if isinstance(frame, Task | Dataset):
             return frame.id
         return self.options(ranks=options.ranks).from_arrow(frame).id
-
-    def _write_dataset(self, dataset: Dataset, path: str, compression: str) -> list[str]:
-        ranks = dataset.num_partitions
-        files: list[str] = self.write_parquet(dataset, path, compression, ranks=ranks).result()
-        return files
-
-
-def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    if names is None:
-        return ()
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _absolute(path: str) -> str:
-    """Ranks need not share the client's working directory; URLs stay as they are."""
-    return path if "://" in path else os.path.abspath(path)
 
 
 def _with_ids(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Task: the future of one submitted task.
 
-Before it: ``model``. After it: ``manager`` makes and resolves them; users wait for them with
-whatever the standard library has for futures (``as_completed``, ``wait``).
+Before it: ``model`` and ``methods``. After it: ``dispatcher`` makes and resolves them; users wait
+for them with whatever the standard library has for futures (``as_completed``, ``wait``).
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from elevon.model.ids import TaskId
 from elevon.model.tasks import TaskDescription
+from elevon.tasks.methods import FrameMethods, on_frame
+from elevon.tasks.verbs import Verbs
 
 if TYPE_CHECKING:
     from elevon.tasks.dataset import Dataset
 
 
-class Task(Future[Any]):
+class Task(Future[Any], FrameMethods["Task"]):
     """A real ``concurrent.futures.Future``; its result is a Dataset or a function's value.
+
+    The methods that are verbs (merge, groupby, filter, ...) submit a further task on the dataset
+    that this one is going to make; they do not wait for it.
 
     Attributes:
         id: its name for machines.
         description: what was submitted.
+        verbs: where its methods submit.
     """
 
     def __init__(
@@ -30,16 +36,26 @@ class Task(Future[Any]):
         task: TaskId,
         description: TaskDescription,
         request_cancel: Callable[[TaskId], None],
+        verbs: Verbs[Task],
     ) -> None:
         super().__init__()
         self.id = task
         self.description = description
+        self.verbs = verbs
         self._request_cancel = request_cancel
+
+    head = on_frame(Verbs.head)
+    tail = on_frame(Verbs.tail)
 
     @property
     def name(self) -> str:
         """The name in reports."""
         return self.description.name
+
+    @property
+    def made_on(self) -> int:
+        """How many ranks make the result."""
+        return self.description.options.ranks
 
     def cancel(self) -> bool:
         """Ask the agent to cancel the task, running or not.

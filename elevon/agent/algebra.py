@@ -1,0 +1,126 @@
+"""The table algebra's operations as calls of ``frames``: the longer half of ``operators``.
+
+Before it: ``model.algebra`` and ``frames``. After it: ``operators`` hands the job on. Modules of
+``frames`` are imported when a job runs, because a rank starts faster without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from elevon.comm.protocol import Communicator
+from elevon.model.algebra import (
+    Algebra,
+    Concat,
+    Derived,
+    Drop,
+    DropDuplicates,
+    Equals,
+    Filter,
+    GroupBy,
+    Project,
+    RankRows,
+    Rename,
+    Repartition,
+    Rolling,
+    SetRows,
+    SliceRows,
+)
+
+Inputs: TypeAlias = Sequence[Any]
+Job: TypeAlias = Callable[[Communicator, Inputs], Any]
+
+
+def algebra(operation: Algebra, threads: int) -> Job:
+    """The job of one rank for one operation of the table algebra."""
+
+    def job(comm: Communicator, inputs: Inputs) -> Any:
+        if isinstance(operation, GroupBy | DropDuplicates | SetRows):
+            return _by_keys(comm, operation, inputs, threads)
+        if isinstance(operation, Filter | Project | Rename | Drop):
+            return _by_expressions(comm, operation, inputs[0])
+        if isinstance(operation, Rolling | RankRows):
+            return _over_windows(comm, operation, inputs[0], threads)
+        return _by_place(comm, operation, inputs, threads)
+
+    return job
+
+
+def _by_keys(
+    comm: Communicator, operation: GroupBy | DropDuplicates | SetRows, inputs: Inputs, threads: int
+) -> Any:
+    from elevon.frames.groupby import groupby
+    from elevon.frames.sets import combine_sets, drop_duplicates
+
+    match operation:
+        case GroupBy():
+            wanted, dropna = operation.aggregates, operation.dropna
+            return groupby(comm, inputs[0], operation.by, wanted, dropna, threads)
+        case DropDuplicates():
+            return drop_duplicates(comm, inputs[0], operation.subset, operation.keep, threads)
+        case SetRows():
+            return combine_sets(comm, operation.kind, inputs[0], inputs[1], threads)
+
+
+def _by_expressions(
+    comm: Communicator, operation: Filter | Project | Rename | Drop, table: Any
+) -> Any:
+    from elevon.frames import expressions
+
+    match operation:
+        case Filter():
+            return expressions.filter_rows(comm, table, expressions.from_bytes(operation.predicate))
+        case Project():
+            columns = {column.name: _source(column) for column in operation.columns}
+            return expressions.project(comm, table, columns, operation.extend)
+        case Rename():
+            return expressions.rename(comm, table, dict(operation.columns))
+        case Drop():
+            return expressions.drop(comm, table, operation.columns)
+
+
+def _source(column: Derived) -> Any:
+    from elevon.frames.expressions import from_bytes
+
+    return from_bytes(column.expression) if column.expression else column.source
+
+
+def _over_windows(
+    comm: Communicator, operation: Rolling | RankRows, table: Any, threads: int
+) -> Any:
+    from elevon.frames.ranking import rank_rows
+    from elevon.frames.rolling import rolling
+
+    match operation:
+        case Rolling():
+            return rolling(comm, table, operation.window, operation.columns, operation.min_periods)
+        case RankRows():
+            return rank_rows(
+                comm,
+                table,
+                operation.by,
+                operation.method,
+                operation.ascending,
+                operation.name,
+                threads,
+            )
+
+
+def _by_place(
+    comm: Communicator,
+    operation: Concat | SliceRows | Repartition | Equals,
+    inputs: Inputs,
+    threads: int,
+) -> Any:
+    from elevon.frames import slices
+
+    match operation:
+        case Concat():
+            return slices.concat(comm, inputs, operation.ordered)
+        case SliceRows():
+            return slices.slice_rows(comm, inputs[0], operation.start, operation.stop)
+        case Repartition():
+            return slices.repartition(comm, inputs[0], operation.by, threads)
+        case Equals():
+            return slices.equals(comm, inputs[0], inputs[1], operation.ordered, threads)
