@@ -36,6 +36,13 @@ EXPECTED = {
         "rows, mean, deviation: (100000, 0.0, 1.0)",
         "ranks: [(0, 3), (1, 3), (2, 3)]",
     ],
+    "05_groups_and_windows.py": [
+        "1 city 07 2423 15.901 30.78",
+        "363 6862.53 6803.25",
+        "364 6543.62 6763.96",
+        "cities: 40",
+        "without a trip: 0",
+    ],
 }
 
 

@@ -22,7 +22,9 @@ def blocks(page: Path, kind: str) -> list[str]:
 
 
 def test_there_is_code_to_run() -> None:
-    assert {"README.md", "tutorial.md", "howto-functions.md"} <= {page.name for page in SCRIPTS}
+    assert {"README.md", "tutorial.md", "howto-functions.md", "howto-tables.md"} <= {
+        page.name for page in SCRIPTS
+    }
 
 
 @pytest.mark.timeout(LIMIT_S + 30)
