@@ -7,19 +7,26 @@
   with a reason that starts with "does not apply", and may skip.
 - Hypothesis has no deadline, because two cores are shared with ranks; where a skip is a failure,
   it draws the same examples each time, so that a red run tells of the change and not of luck.
+- ELEVON_NATIVE names another build of the compiled module to test: scripts/sanitize gives its own,
+  which is slow, so Hypothesis draws fewer examples there.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import sys
 from collections.abc import Generator
 
 import pytest
 
+import elevon
+
 # The second form is pytest-mpi's word for a test whose min_size the group does not have.
 MAY_SKIP = re.compile(r"does not apply|Test requires \d+ MPI processes")
 
+NATIVE = os.environ.get("ELEVON_NATIVE")
 REQUIRE_ALL = os.environ.get("ELEVON_REQUIRE_ALL") == "1"
 
 
@@ -29,7 +36,21 @@ def pytest_configure(config: pytest.Config) -> None:
         from hypothesis import settings
 
         settings.register_profile("elevon", deadline=None, derandomize=REQUIRE_ALL, print_blob=True)
-        settings.load_profile("elevon")
+        settings.register_profile("elevon-slow", settings.get_profile("elevon"), max_examples=12)
+        settings.load_profile("elevon-slow" if NATIVE else "elevon")
+    if NATIVE:
+        load_native(NATIVE)
+
+
+def load_native(path: str) -> None:
+    """Put the module at ``path`` in the place of ``elevon._native``."""
+    spec = importlib.util.spec_from_file_location("elevon._native", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    vars(elevon)["_native"] = module
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

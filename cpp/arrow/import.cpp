@@ -23,6 +23,9 @@ namespace {
   throw std::invalid_argument("malformed Arrow array of " + describe(type) + ": " + what);
 }
 
+// A view names its data buffer with 31 bits.
+constexpr std::int64_t kMaxViewBuffers = std::int64_t{1} << 31;
+
 // How many buffers the layout has; views have any number of data buffers more.
 std::int64_t min_buffers(Layout layout) {
   switch (layout) {
@@ -76,7 +79,8 @@ class Importer {
     const std::int64_t expected = min_buffers(type().layout);
     const bool views = type().layout == Layout::Views;
     // Old producers give the null type a buffer for validity.
-    const bool fits = source_.n_buffers == expected || (views && source_.n_buffers > expected) ||
+    const bool more = views && source_.n_buffers > expected && source_.n_buffers <= kMaxViewBuffers;
+    const bool fits = source_.n_buffers == expected || more ||
                       (type().layout == Layout::Null && source_.n_buffers == 1);
     if (!fits || (source_.n_buffers > 0 && source_.buffers == nullptr)) {
       malformed(type(), "wrong number of buffers");

@@ -17,6 +17,7 @@ FLOORS = {
     "kernel": {"kernel", "arrow"},
     "net": {"net"},
     "bindings": {"bindings", "kernel", "net", "arrow", "pybind11"},
+    "tests": {"tests", "kernel", "net", "arrow"},
 }
 SYSTEM = {"sys", "netinet", "arpa", "linux"}
 
