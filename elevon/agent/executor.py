@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import cloudpickle
 import msgspec
 
+from elevon.agent.inputs import Inputs
 from elevon.agent.operators import Job, prepare
 from elevon.agent.store import InputUnavailable, PartitionStore
 from elevon.comm.protocol import Communicator
@@ -161,16 +162,18 @@ class Executor:
         wanted = wanted or (isinstance(operation, Call) and operation.returns == "all")
         return PartOutcome(value=_encode_value(result) if wanted else b"")
 
-    def _inputs(self, message: RunTask) -> list[Any]:
-        operation = message.operation
+    def _inputs(self, message: RunTask) -> Inputs:
+        operation, memory_bytes = message.operation, message.memory_bytes or None
         if isinstance(operation, Load):
-            return [self._load(message, operation)]
-        return [
+            return Inputs([self._load(message, operation)], [None], memory_bytes)
+        values = [
             _decode_value(value) if value else self._store.collect(slices, schema)
             for slices, value, schema in zip(
                 message.inputs, message.values, message.schemas, strict=True
             )
         ]
+        layouts = [self._store.layout_of(slices) for slices in message.inputs]
+        return Inputs(values, layouts, memory_bytes)
 
     def _load(self, message: RunTask, operation: Load) -> Any:
         size = len(message.members)
@@ -183,7 +186,10 @@ class Executor:
         import pyarrow as pa
 
         from elevon.frames.ipc import schema_to_bytes
+        from elevon.frames.layout import Placed
 
+        placed = result if isinstance(result, Placed) else Placed(result)
+        result = placed.table
         if not isinstance(result, pa.Table):
             if not hasattr(result, "__arrow_c_stream__"):
                 raise TypeError(
@@ -191,7 +197,7 @@ class Executor:
                     f"not {type(result).__name__}"
                 )
             result = pa.table(result)
-        self._store.put(message.task, result)
+        self._store.put(message.task, result, placed.layout)
         schema = schema_to_bytes(result.schema) if message.position == 0 else b""
         return PartOutcome(rows=result.num_rows, nbytes=result.nbytes, schema=schema)
 

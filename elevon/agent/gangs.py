@@ -61,6 +61,7 @@ def run_messages(
                 function=function,
                 threads=description.options.cores_per_rank,
                 timeout_s=description.options.timeout_s,
+                memory_bytes=description.options.memory_per_rank,
             ),
         )
 

@@ -8,12 +8,13 @@ same form, so that operators and user functions take the same way.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import cloudpickle
 
 from elevon.agent.algebra import algebra
+from elevon.agent.inputs import Inputs
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
 from elevon.model.algebra import Algebra
@@ -28,7 +29,6 @@ from elevon.model.operations import (
     WriteParquet,
 )
 
-Inputs: TypeAlias = Sequence[Any]
 Job: TypeAlias = Callable[[Communicator, Inputs], Any]
 
 
@@ -96,9 +96,9 @@ def _read(comm: Communicator, operation: Read) -> Any:
 
 
 def _join(comm: Communicator, operation: Join, inputs: Inputs, threads: int) -> Any:
-    from elevon.frames.distributed import join
+    from elevon.frames.distributed import place_join
 
-    return join(
+    return place_join(
         comm,
         inputs[0],
         inputs[1],
@@ -108,6 +108,8 @@ def _join(comm: Communicator, operation: Join, inputs: Inputs, threads: int) -> 
         suffixes=operation.suffixes,
         nulls_equal=operation.nulls_equal,
         threads=threads,
+        memory_bytes=inputs.memory_bytes,
+        layouts=(inputs.layouts[0], inputs.layouts[1]),
     )
 
 
@@ -121,6 +123,7 @@ def _sort(comm: Communicator, operation: Sort, inputs: Inputs, threads: int) -> 
         ascending=operation.ascending,
         na_position=operation.na_position,
         threads=threads,
+        memory_bytes=inputs.memory_bytes,
     )
 
 

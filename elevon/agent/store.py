@@ -20,6 +20,8 @@ from elevon.wire.messages import Slice
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from elevon.frames.layout import Layout
+
 
 class InputUnavailable(WireError):
     """An input partition could not be fetched: its rank or client is gone."""
@@ -30,6 +32,7 @@ class PartitionStore:
 
     def __init__(self, socket_path: Path) -> None:
         self._tables: dict[TaskId, pa.Table] = {}
+        self._layouts: dict[TaskId, Layout] = {}
         self._lock = threading.Lock()
         self._server = PartitionServer(socket_path, self._write)
 
@@ -38,16 +41,20 @@ class PartitionStore:
         """Where other processes fetch from this store."""
         return self._server.address
 
-    def put(self, task: TaskId, table: pa.Table) -> None:
-        """Keep a table as this rank's partition of the task's output."""
+    def put(self, task: TaskId, table: pa.Table, layout: Layout | None = None) -> None:
+        """Keep a table as this rank's partition of the task's output, and how its rows lie."""
         with self._lock:
             self._tables[task] = table
+            self._layouts.pop(task, None)
+            if layout is not None:
+                self._layouts[task] = layout
 
     def drop(self, tasks: Iterable[TaskId]) -> None:
         """Forget partitions; unknown ones are no error (they may never have come to be)."""
         with self._lock:
             for task in tasks:
                 self._tables.pop(task, None)
+                self._layouts.pop(task, None)
 
     def collect(self, slices: Sequence[Slice], schema: bytes) -> pa.Table:
         """One input of one member: its slices in order, from here or from their owners.
@@ -56,6 +63,18 @@ class PartitionStore:
             InputUnavailable: an owner is gone, or does not have the partition any more.
         """
         return ipc.concat(schema, [self._obtain(piece) for piece in slices])
+
+    def layout_of(self, slices: Sequence[Slice]) -> Layout | None:
+        """How the rows of these slices lie, if all of them lie here and lie alike.
+
+        A part of a partition lies as the whole does: each of its rows is where it belongs.
+        """
+        with self._lock:
+            known = {
+                self._layouts.get(piece.task) if piece.address == self.address else None
+                for piece in slices
+            }
+        return known.pop() if len(known) == 1 else None
 
     def close(self) -> None:
         """Stop serving."""

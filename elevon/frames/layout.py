@@ -66,13 +66,29 @@ def carried(plan: JoinPlan, side: str, schema: pa.Schema, layout: Layout | None)
     return _layout(names, layout.types, layout.size, layout.rank)
 
 
-def fits(layout: Layout | None, schema: pa.Schema, plan: JoinPlan, side: str) -> bool:
-    """Whether rows laid out so need not move for this join (asked of one side on one rank)."""
-    if layout is None:
-        return False
-    on = plan.left_on if side == "left" else plan.right_on
-    keys = tuple(schema.names[index] for index in on)
-    return layout.keys == keys and layout.types == spell_types(plan.key_types)
+def is_settled(
+    table: pa.Table,
+    layout: Layout | None,
+    on: Sequence[int],
+    types: Sequence[pa.DataType],
+    place: tuple[int, int],
+) -> bool:
+    """Whether a rank's rows are where a shuffle would bring them.
+
+    Args:
+        table: the rows, before their keys are cast.
+        layout: what is known of them.
+        on: positions of the key columns.
+        types: in which types the keys would be hashed.
+        place: the group's size and the caller's rank in it.
+
+    Returns:
+        True for no rows, whatever is known of them.
+    """
+    if not table.num_rows:
+        return True
+    keys = tuple(table.schema.names[index] for index in on)
+    return layout == Layout(keys, spell_types(types), *place)
 
 
 def _layout(

@@ -46,9 +46,9 @@ class Spill:
     """
 
     def __init__(self, directory: str | None = None) -> None:
-        self._directory = directory or tempfile.gettempdir()
-        self._end = 0
+        self._directory, self._end = directory or "the directory for temporary files", 0
         try:
+            self._directory = directory or tempfile.gettempdir()
             self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
         except OSError as error:
             raise self._refusal("open a file", error) from error

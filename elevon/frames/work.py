@@ -16,7 +16,7 @@ import pyarrow as pa
 from elevon.errors import DescriptionError
 from elevon.frames.agreement import spell
 from elevon.frames.exchange import take_rows
-from elevon.frames.layout import Layout, fits
+from elevon.frames.layout import Layout, is_settled
 from elevon.frames.ordering import Order
 from elevon.frames.planning import LEFT_ONLY, JoinPlan, cast_keys, find_column, plan_join
 
@@ -116,14 +116,10 @@ def prepare_join(
         )
         right = right.select(list(keys))
     plan = plan_join(left.schema, right.schema, left_on, right_on, how, suffixes)
-    known = [
-        layout if layout is not None and (layout.size, layout.rank) == place else None
-        for layout in layouts
-    ]
     # A layout says nothing of null keys, and equal ones have to meet.
     settled = (
-        not nulls_equal and fits(known[0], left.schema, plan, "left"),
-        not nulls_equal and fits(known[1], right.schema, plan, "right"),
+        not nulls_equal and is_settled(left, layouts[0], plan.left_on, plan.key_types, place),
+        not nulls_equal and is_settled(right, layouts[1], plan.right_on, plan.key_types, place),
     )
     return JoinWork(
         cast_keys(left, plan.left_on, plan.key_types),

@@ -24,7 +24,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         ranks: size of the gang; all of it or nothing is placed.
         cores_per_rank: cores, and threads of a kernel, that each rank may use.
         gpus_per_rank: accelerators that each rank needs.
-        memory_per_rank: bytes that each rank may need, 0 where it is not known.
+        memory_per_rank: bytes of working memory that each rank may take, beside its inputs and its
+            result; a join or a sort that needs more works over the local disk. 0: no limit.
         timeout_s: seconds that the task may run (from start, not from submission), or None.
         retries: how often a lost rank or node may cost the task another start.
         retry_errors: whether the user's own exception is retried, too.

@@ -183,6 +183,7 @@ class RunTask(_Message, frozen=True):
     ``members`` are the gang's ranks in order, ``position`` is the receiver's place among them.
     ``inputs[i]`` are the slices of input i; a value input has none and its pickled value stands in
     ``values[i]``. ``function`` is the pickled function where the rank has not had it yet.
+    ``memory_bytes`` is the rank's budget for working memory, 0 where there is none.
     """
 
     task: TaskId
@@ -199,6 +200,7 @@ class RunTask(_Message, frozen=True):
     function: bytes
     threads: int
     timeout_s: float | None
+    memory_bytes: int = 0
 
 
 class Repair(_Message, frozen=True):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 
 import cloudpickle
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -15,8 +17,9 @@ from elevon.agent.store import PartitionStore
 from elevon.comm import Communicator
 from elevon.errors import GroupAborted
 from elevon.frames import ipc
+from elevon.frames.layout import Layout
 from elevon.model.ids import RankId, TaskId
-from elevon.model.operations import Call, InputRef, Sort
+from elevon.model.operations import Call, InputRef, Join, Sort
 from elevon.model.outcomes import FailureKind
 from elevon.wire.messages import Interrupt, RunTask, Slice
 
@@ -27,6 +30,12 @@ class LonelyGroup:
     rank = 0
     size = 1
     timeout_s = None
+
+    def allgather(self, array):
+        return array[None]
+
+    def allgatherv(self, array):
+        return [array]
 
     def __init__(self):
         self.closed = self.aborted = self.interrupted = None
@@ -270,6 +279,33 @@ def test_a_returned_dataset_stays_here(executor, store):
     assert ipc.schema_from_bytes(outcome.schema).names == ["x"]
     piece = Slice(TaskId("task.1"), store.address, 0, 2)
     assert store.collect([piece], b"")["x"].to_pylist() == [1, 2]
+
+
+def test_the_layout_of_a_join_stays_beside_its_partition(executor, store):
+    store.put(TaskId("task.0"), pa.table({"x": [1, 2]}))
+    piece = Slice(TaskId("task.0"), store.address, 0, 2)
+    work = message(Join(("x",), ("x",)), inputs=((piece,), (piece,)))
+    assert run(executor, work).rows == 2
+    joined = Slice(TaskId("task.1"), store.address, 0, 2)
+    layout = Layout(("x",), ("int64",), 1, 0)
+    assert store.layout_of([joined]) == store.layout_of([joined, joined]) == layout
+    assert store.layout_of([joined, piece]) is None
+    assert store.layout_of([Slice(TaskId("task.1"), "unix:/elsewhere", 0, 2)]) is None
+    assert store.layout_of([]) is None
+    store.put(TaskId("task.1"), pa.table({"x": [1, 2]}))
+    assert store.layout_of([joined]) is None
+
+
+def test_the_memory_of_a_task_is_the_budget_of_its_operator(executor, store, monkeypatch):
+    # Who spills cannot: so that he says so.
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    store.put(TaskId("task.0"), pa.table({"x": range(100)}))
+    piece = Slice(TaskId("task.0"), store.address, 0, 100)
+    for operation in (Join(("x",), ("x",)), Sort(("x",), (True,))):
+        inputs = ((piece,),) * operation.inputs
+        work = msgspec.structs.replace(message(operation, inputs=inputs), memory_bytes=10)
+        assert "memory budget" in run(executor, work).failure.message
+        assert run(executor, msgspec.structs.replace(work, memory_bytes=0)).failure is None
 
 
 def test_what_is_no_table_is_no_dataset(executor):
