@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernel/hash.hpp"
+#include "kernel/prefix_columns.hpp"
 
 namespace elevon::kernel {
 
@@ -112,6 +113,29 @@ class ShortStringWords final : public WordReader {
     std::memcpy(&bytes, value.data(), size);
     return bytes | static_cast<std::uint64_t>(size) << 56;
   }
+};
+
+// Codes are made once: reading the values again costs more than 8 bytes a row.
+class PrefixWords final : public WordReader {
+ public:
+  PrefixWords(const Column& column, const PrefixCode& prefix, int threads)
+      : codes_(encode_prefix(column, prefix, threads).codes) {
+    for (std::size_t i = 0; i < column.chunks().size(); ++i) {
+      starts_.emplace(column.chunks()[i].get(), column.starts()[i]);
+    }
+  }
+
+  void read(const Array& array, std::int64_t begin, std::int64_t count,
+            std::uint64_t* out) const override {
+    std::copy_n(in_place(array, begin), count, out);
+  }
+  const std::uint64_t* in_place(const Array& array, std::int64_t begin) const override {
+    return codes_.data() + starts_.at(&array) + begin;
+  }
+
+ private:
+  OwnedArray<std::uint64_t> codes_;
+  std::unordered_map<const Array*, std::int64_t> starts_;
 };
 
 class NarrowDecimalWords final : public WordReader {
@@ -225,6 +249,10 @@ WordReaderPtr plain_reader(const Type& type) {
     case Layout::Fixed: return type.kind == Kind::Float ? float_reader(type) : fixed_reader(type);
     default: return nullptr;
   }
+}
+
+WordReaderPtr prefix_reader(const Column& column, const PrefixCode& prefix, int threads) {
+  return std::make_unique<PrefixWords>(column, prefix, threads);
 }
 
 bool has_short_values(const Column& column) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernel/join_words.hpp"
+#include "kernel/prefix_code.hpp"
 
 namespace elevon::kernel {
 
@@ -13,6 +14,10 @@ using WordReaderPtr = std::unique_ptr<const WordReader>;
 // For integers, dates, times, floats, bools, fixed bytes of 1 to 8 and columns of nulls only;
 // nullptr for other types.
 [[nodiscard]] WordReaderPtr plain_reader(const arrow::Type& type);
+
+// For utf8 and binary that a prefix code tells apart; both sides need the same code.
+[[nodiscard]] WordReaderPtr prefix_reader(const arrow::Column& column, const PrefixCode& prefix,
+                                          int threads);
 
 // For utf8 and binary whose values all have at most 7 bytes: bytes, and the length on top.
 [[nodiscard]] bool has_short_values(const arrow::Column& column);

@@ -9,6 +9,7 @@
 #include "kernel/join_bounds.hpp"
 #include "kernel/join_config.hpp"
 #include "kernel/join_readers.hpp"
+#include "kernel/prefix_columns.hpp"
 #include "kernel/take.hpp"
 
 namespace elevon::kernel {
@@ -101,6 +102,15 @@ std::optional<WordPair> same_readers(const Column& left, const Column& right) {
                   KeyWords(right, std::move(right_reader), is_signed)};
 }
 
+std::optional<WordPair> prefixed_strings(const Column& left, const Column& right, int threads) {
+  const std::array columns{&left, &right};
+  const int useful = useful_threads(std::max(left.length(), right.length()), threads);
+  const auto prefix = exact_prefix(columns, useful);
+  if (!prefix) return std::nullopt;
+  return WordPair{KeyWords(left, prefix_reader(left, *prefix, useful), false),
+                  KeyWords(right, prefix_reader(right, *prefix, useful), false)};
+}
+
 std::optional<WordPair> short_strings(const Column& left, const Column& right) {
   if (!has_short_values(left) || !has_short_values(right)) return std::nullopt;
   return WordPair{KeyWords(left, short_string_reader(), false),
@@ -142,7 +152,10 @@ std::optional<WordPair> make_words(const Column& left, const Column& right, int 
   if (coded_left || coded_right) {
     return make_words(decode_dictionary(left, threads), decode_dictionary(right, threads), threads);
   }
-  if (left.type().is_binary() || right.type().is_binary()) return short_strings(left, right);
+  if (left.type().is_binary() || right.type().is_binary()) {
+    auto words = prefixed_strings(left, right, threads);
+    return words ? std::move(words) : short_strings(left, right);
+  }
   if (left.type().kind == Kind::Decimal && left.type().width == 16) {
     return narrow_decimals(left, right);
   }

@@ -3,8 +3,9 @@
 // pairs to one code).
 //
 // Words exist for integers of all widths, dates, times, floats (one zero, one NaN), bools, fixed
-// bytes of up to 8, strings of up to 7 bytes, decimals whose values fit 64 bits, and strings
-// behind dictionaries on both sides. What has no words is hashed and compared (keys, equal).
+// bytes of up to 8, strings of up to 7 bytes or that a prefix code tells apart, decimals whose
+// values fit 64 bits, and strings behind dictionaries on both sides. What has no words is hashed
+// and compared (keys, equal).
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// What the first bytes of all values of a column are made of, and a code of them that orders alike,
-// with as few bits per byte as their range needs (digits: 4, lower-case letters: 5): one word holds
-// 8 to 16 bytes. Before it: nothing. After it: normalize_bytes.
+// What the first bytes of values are made of, and a code of them that orders alike: the bytes are
+// digits, in a base as large as their range (10 for digits, 26 for lower-case letters), so that one
+// word holds 8 to 16 of them. Before it: nothing. After it: prefix_columns.
 #pragma once
 
 #include <algorithm>
@@ -90,76 +90,79 @@ struct ByteRanges {
   }();
 };
 
-// Packs the bytes at eight neighbouring places: each less its offset, in `width` bits. A place that
-// a value does not reach is coded 0, and then every byte counts from 1.
+// Packs the bytes at up to eight neighbouring places: each less its offset, as digits of one
+// number. A place that a value does not reach is the digit 0, and then every byte counts from 1.
 class Packer {
  public:
-  static constexpr std::int64_t kGroup = 8;
+  static constexpr int kGroup = 8;
+  __extension__ using Wide = unsigned __int128;
 
   Packer() = default;
-  Packer(const ByteRanges& ranges, std::int64_t first) {
-    const bool ended = ranges.shortest < first + kGroup;
-    std::array<std::uint8_t, kGroup> offsets{};
-    for (std::size_t i = 0; i < offsets.size(); ++i) {
-      const std::uint8_t low = ranges.low[static_cast<std::size_t>(first) + i];
-      const std::uint8_t high = ranges.high[static_cast<std::size_t>(first) + i];
-      if (low > high) continue;  // no value reaches this place
-      const bool collides = ended && low == 0;
+  Packer(const ByteRanges& ranges, std::int64_t first, int places) : unused_(kGroup - places) {
+    const bool ended = ranges.shortest < first + places;
+    for (int i = 0; i < places; ++i) {
+      const auto place = static_cast<std::size_t>(first + i);
+      if (ranges.low[place] > ranges.high[place]) continue;  // no value reaches this place
+      const bool collides = ended && ranges.low[place] == 0;
       ambiguous_ |= collides;
-      const int offset = low - (ended && !collides ? 1 : 0);
-      offsets[i] = static_cast<std::uint8_t>(offset);
-      width_ =
-          std::max(width_, static_cast<int>(std::bit_width(static_cast<unsigned>(high - offset))));
+      const unsigned offset = ranges.low[place] - (ended && !collides ? 1U : 0U);
+      offsets_ |= std::uint64_t{offset} << (8 * i);
+      radix_ = std::max(radix_, std::uint64_t{ranges.high[place] - offset + 1});
     }
-    std::memcpy(&offsets_, offsets.data(), sizeof offsets_);
-    offsets_ = __builtin_bswap64(offsets_);
+    square_ = radix_ * radix_;
+    fourth_ = square_ * square_;
   }
 
-  [[nodiscard]] int width() const { return width_; }
+  // Codes are below this, 2^64 at most.
+  [[nodiscard]] Wide size() const {
+    Wide size = 1;
+    for (int i = unused_; i < kGroup; ++i) size *= radix_;
+    return size;
+  }
   // A zero byte and the end of a value look the same.
   [[nodiscard]] bool ambiguous() const { return ambiguous_; }
+  [[nodiscard]] int places() const { return kGroup - unused_; }
 
-  // `word`: eight bytes, the first one highest, of which `count` belong to the value.
-  [[nodiscard]] std::uint64_t pack(std::uint64_t word, std::int64_t count) const {
-    const std::uint64_t present = present_bytes(count);
-    word = (word & present) - (offsets_ & present);
+  // `word`: eight bytes as they lie in memory. `present`: all bits of those that belong to the
+  // value. Neighbours are joined to numbers of twice the width, all in one word at once: none
+  // overflows its part.
+  [[nodiscard]] std::uint64_t pack(std::uint64_t word, std::uint64_t present) const {
+    word = ((word & present) - (offsets_ & present)) << (8 * unused_);
     constexpr std::uint64_t kBytes = 0x00FF00FF00FF00FF;
     constexpr std::uint64_t kPairs = 0x0000FFFF0000FFFF;
     constexpr std::uint64_t kQuads = 0x00000000FFFFFFFF;
-    word = ((word >> 8) & kBytes) << width_ | (word & kBytes);
-    word = ((word >> 16) & kPairs) << (2 * width_) | (word & kPairs);
-    return (word >> 32) << (4 * width_) | (word & kQuads);
+    word = (word & kBytes) * radix_ + ((word >> 8) & kBytes);
+    word = (word & kPairs) * square_ + ((word >> 16) & kPairs);
+    return (word & kQuads) * fourth_ + (word >> 32);
   }
 
  private:
-  // The highest `count` bytes. Two shifts, because a shift by all 64 bits is undefined.
-  static std::uint64_t present_bytes(std::int64_t count) {
-    const auto bits = 8 * std::clamp<std::int64_t>(count, 0, kGroup);
-    return ~(~std::uint64_t{0} >> (bits / 2) >> (bits - bits / 2));
-  }
-
   std::uint64_t offsets_ = 0;
-  int width_ = 0;
+  std::uint64_t radix_ = 1;
+  std::uint64_t square_ = 1;
+  std::uint64_t fourth_ = 1;
+  int unused_ = 0;
   bool ambiguous_ = false;
 };
 
-// The code of 16 places behind a prefix that all values share: eight whole, and of the others what
-// fits.
+// The code of up to 16 places behind a prefix that all values share: eight, and of the next eight
+// as many as fit a word.
 class PrefixCode {
  public:
   static constexpr std::int64_t kPlaces = 2 * Packer::kGroup;
 
   PrefixCode() = default;
-  // `ranges` begin after byte `from` of the values; the code at `first` of the ranges.
+  // `ranges` begin after byte `from` of the values, the code at place `first` of the ranges.
   PrefixCode(const ByteRanges& ranges, std::int64_t from, std::int64_t first)
-      : first_(ranges, first), second_(ranges, first + Packer::kGroup), skip_(from + first) {
-    // At most 56 bits: the first group then always moves by less than a word.
-    const int left = std::min(64 - kGroup * first_.width(), 56);
-    const int symbols = second_.width() == 0 ? kGroup : std::min(kGroup, left / second_.width());
-    kept_ = symbols * second_.width();
-    dropped_ = kGroup * second_.width() - kept_;
-    covered_ = skip_ + kGroup + symbols;
-    exact_ = from + ranges.longest <= covered_ && !first_.ambiguous() && !second_.ambiguous();
+      : first_(ranges, first, kGroup), skip_(from + first) {
+    int places = kGroup;
+    second_ = Packer(ranges, first + kGroup, places);
+    while (first_.size() * second_.size() > Packer::Wide{1} << 64) {
+      second_ = Packer(ranges, first + kGroup, --places);
+    }
+    scale_ = static_cast<std::uint64_t>(second_.size());
+    exact_ = from + ranges.longest <= skip_ + kGroup + places && !first_.ambiguous() &&
+             !second_.ambiguous();
   }
 
   // Bytes that every value begins with.
@@ -168,28 +171,36 @@ class PrefixCode {
   [[nodiscard]] bool exact() const { return exact_; }
 
   [[nodiscard]] std::uint64_t operator()(Chars value) const {
-    const Chars rest = value.after(skip_);
-    std::array<std::uint64_t, 2> words{};
+    const Chars rest{value.data + skip_, value.size - skip_, value.room - skip_};
+    std::array<std::uint64_t, 2> words;
     if (rest.room >= kPlaces) {
       std::memcpy(words.data(), rest.data, sizeof words);
     } else {
+      words.fill(0);
       copy_places(words.data(), rest, kPlaces);
     }
-    const std::uint64_t code = first_.pack(__builtin_bswap64(words[0]), rest.size);
-    if (kept_ == 0) return code;
-    const std::uint64_t more = second_.pack(__builtin_bswap64(words[1]), rest.size - kGroup);
-    return code << kept_ | more >> dropped_;
+    const auto& present = kPresent[static_cast<std::size_t>(std::min(rest.size, kPlaces))];
+    const std::uint64_t code = first_.pack(words[0], present[0]);
+    if (second_.places() == 0) return code;
+    return code * scale_ + second_.pack(words[1], present[1]);
   }
 
  private:
   static constexpr int kGroup = Packer::kGroup;
+  // The first n bytes of two words.
+  static constexpr auto kPresent = [] {
+    std::array<std::array<std::uint64_t, 2>, kPlaces + 1> present{};
+    for (std::size_t count = 1; count < present.size(); ++count) {
+      present[count] = present[count - 1];
+      present[count][(count - 1) / kGroup] |= std::uint64_t{0xFF} << (count - 1) % kGroup * 8;
+    }
+    return present;
+  }();
 
   Packer first_;
   Packer second_;
   std::int64_t skip_ = 0;
-  std::int64_t covered_ = 0;
-  int kept_ = 0;
-  int dropped_ = 0;
+  std::uint64_t scale_ = 1;  // codes of the second group
   bool exact_ = true;
 };
 
