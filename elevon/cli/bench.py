@@ -18,6 +18,10 @@ COMMANDS: Final = {
         "elevon.cli.kernels.command",
         "Join and sort of one table, beside other engines.",
     ),
+    "comm": Entry(
+        "elevon.cli.comm",
+        "Latency and bandwidth of private communicators.",
+    ),
     "distributed": Entry(
         "elevon.cli.distributed",
         "Join or sort over ranks, beside the local kernel with as many threads.",

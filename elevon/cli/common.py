@@ -44,6 +44,21 @@ def counts(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...]:
     return tuple(count(number) for number in text.split(","))
 
 
+def names_of(known: tuple[str, ...]) -> Any:
+    """A click callback: a list of known names, divided by commas."""
+
+    def parse(_: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in text.split(",") if name.strip())
+        for name in names:
+            if name not in known:
+                raise click.BadParameter(f"{name!r} is none of {', '.join(known)}")
+        if parameter.required and not names:
+            raise click.BadParameter("at least one is needed")
+        return names
+
+    return parse
+
+
 def pilot_options(command: _Command) -> _Command:
     """Add --ranks and --communicator."""
     ranks = click.option("--ranks", type=count, default=4, show_default=True, help="Ranks.")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 import elevon as ev
-from elevon.cli import flights_check, root, synthetic_data
+from elevon.cli import comm_ranks, flights_check, root, synthetic_data
 from elevon.model.outcomes import PHASES
 
 ROOT = Path(__file__).parents[2]
@@ -225,6 +225,19 @@ def test_bench_distributed_agrees_with_the_local_kernel(run: Run, op: str) -> No
         assert each["local_median_s"] > 0
         assert each["rows_out"] > 0
         assert each["peak_rss_bytes"] > each["base_rss_bytes"] > 0
+
+
+def test_bench_comm_measures_and_checks_every_collective(run: Run) -> None:
+    found = json_of(run("bench", "comm", "--kind", "mpi", "--ranks", "2", "--json"))
+
+    assert found["raw_socket_gb_per_s"] > 0
+    assert found["memcpy_gb_per_s"] > 0
+    sizes = [(each["op"], each["bytes"]) for each in found["results"]]
+    assert sizes == [(call.op, call.size) for call in comm_ranks.CALLS]
+    for each in found["results"]:
+        assert (each["kind"], each["ranks"]) == ("mpi", 2)
+        assert each["p50_s"] > 0
+        assert (each["gb_per_s"] > 0) == (each["op"] != "barrier")
 
 
 # ---------------------------------------------------------------- doctor, status, logs, report

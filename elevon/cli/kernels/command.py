@@ -7,32 +7,17 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import get_args
 
 import click
 import msgspec
 
-from elevon.cli.common import count, counts, json_option
+from elevon.cli.common import count, counts, json_option, names_of
 from elevon.cli.kernels.engines import ENGINES
 from elevon.cli.kernels.race import Race, RaceFailed, race
 from elevon.cli.kernels.workload import KEY_KINDS, Distribution, Workload
 
 PEERS = tuple(name for name in ENGINES if name != "elevon")
-
-
-def names_of(known: tuple[str, ...]) -> Any:
-    """A click callback: a list of known names, divided by commas."""
-
-    def parse(_: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
-        names = tuple(name.strip() for name in text.split(",") if name.strip())
-        for name in names:
-            if name not in known:
-                raise click.BadParameter(f"{name!r} is none of {', '.join(known)}")
-        if parameter.required and not names:
-            raise click.BadParameter("at least one is needed")
-        return names
-
-    return parse
 
 
 @click.command()
