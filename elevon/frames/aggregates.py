@@ -1,6 +1,6 @@
 """States of aggregates: made of rows on each rank, combined where the rows of a group meet.
 
-Before it: ``grouping`` and ``measures``. After it: ``groupby``, which moves states from rank to
+Before it: ``folding`` and ``measures``. After it: ``groupby``, which moves states from rank to
 rank. Sums, counts, minima and maxima are their own states. The state of a mean or a variance is
 (n, mean, M2), combined as Chan, Golub and LeVeque (1979) do, because differences of large sums of
 squares would lose the digits that matter.
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from elevon.errors import SchemaError
 from elevon.frames.exchange import take_rows
-from elevon.frames.grouping import Column, Groups, Wish, aggregate_groups
+from elevon.frames.folding import FoldName, fold, per_group
+from elevon.frames.grouping import Column, Groups
 from elevon.frames.measures import Form, has_room, in_form
 from elevon.model.algebra import Aggregate
 
@@ -28,32 +29,27 @@ Reals = NDArray[np.float64]
 
 MOMENTS: Final = ("mean", "var", "std")
 #: The form and the function of each aggregate that one column of states is enough for.
-FOLDS: Final[dict[str, tuple[Form, str]]] = {
+FOLDS: Final[dict[str, tuple[Form, FoldName]]] = {
     "count": ("valid", "sum"),
     "size": ("one", "sum"),
     "sum": ("sum", "sum"),
     "min": ("order", "min"),
     "max": ("order", "max"),
 }
-_NO_ROWS_IS_ZERO: Final = pc.ScalarAggregateOptions(min_count=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A state that one grouped function makes of rows and of states alike."""
+    """A state that one function makes of values and of states alike."""
 
     column: int
     form: Form
-    function: str
+    function: FoldName
 
     @property
     def name(self) -> str:
         """What its column is called among states."""
         return f"{self.column}.{self.form}.{self.function}"
-
-    def wish(self) -> Wish:
-        """What Arrow is asked for."""
-        return self.name, self.function, _NO_ROWS_IS_ZERO if self.function == "sum" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ class States:
         return States(tuple(dict.fromkeys(folds)), tuple(dict.fromkeys(moments)))
 
     def of_rows(self, table: pa.Table, on: Sequence[int]) -> pa.Table:
-        """One row of keys and states for each group of a table.
+        """Each row of a table as the states of a group of one.
 
         Args:
             table: the user's rows.
@@ -99,47 +95,41 @@ class States:
         Returns:
             The key columns under the names "0", "1", ..., then the states.
         """
-        keys = table.select(list(on))
-        values = {one.name: in_form(table.column(one.column), one.form) for one in self.folds}
-        values |= {one.names[0]: in_form(table.column(one.column), "real") for one in self.moments}
-        wishes: list[Wish] = [one.wish() for one in self.folds]
+        columns = {str(i): table.column(at) for i, at in enumerate(on)}
+        columns |= {one.name: in_form(table.column(one.column), one.form) for one in self.folds}
         for one in self.moments:
-            name = one.names[0]
-            spread = pc.VarianceOptions(ddof=0)
-            wishes += [(name, "count", None), (name, "mean", None), (name, "variance", spread)]
-        found = aggregate_groups(keys, values, wishes)
-        columns = dict(_keys_at(keys, found["row_min"].to_numpy()))
-        columns |= {one.name: found[f"{one.name}_{one.function}"] for one in self.folds}
-        for one in self.moments:
-            columns |= _first_moments(one, found)
+            real = in_form(table.column(one.column), "real")
+            distance = pa.array(np.zeros(table.num_rows))
+            values = in_form(real, "valid"), pc.fill_null(real, 0.0), distance
+            columns |= dict(zip(one.names, values, strict=True))
         return pa.table(columns)
 
-    def of_states(self, table: pa.Table, keys: int) -> pa.Table:
-        """One row for each group out of several ranks' rows of states.
+    def folded(self, states: pa.Table, keys: int, threads: int = 1) -> pa.Table:
+        """One row for each group out of several rows of states.
 
         Args:
-            table: what ``of_rows`` made, on any ranks.
+            states: what ``of_rows`` or ``folded`` made, of any ranks.
             keys: how many key columns there are.
+            threads: how many threads the sort kernel may use.
 
         Returns:
-            A table of the same columns.
+            A table of the same columns, in the order of the keys.
         """
-        on = table.select(list(range(keys)))
-        groups = Groups.of(on)
-        columns = dict(_keys_at(on, groups.first))
-        numbers = pa.table({"group": groups.numbers})
-        values = {one.name: table[one.name] for one in self.folds}
-        found = aggregate_groups(numbers, values, [one.wish() for one in self.folds])
-        columns |= {one.name: found[f"{one.name}_{one.function}"] for one in self.folds}
-        for one in self.moments:
-            columns |= _combined_moments(one, table, groups)
+        on = states.select(list(range(keys)))
+        values = dict(zip(states.column_names[keys:], states.columns[keys:], strict=True))
+        groups = Groups.of(on, values, threads)
+        columns = dict(zip(on.column_names, take_rows(on, groups.first).columns, strict=True))
+        for one in self.folds:
+            columns[one.name] = fold(groups, groups.values[one.name], one.function)
+        for moments in self.moments:
+            columns |= _combined(moments, groups)
         return pa.table(columns)
 
     def finish(self, states: pa.Table, wanted: Aggregate, schema: pa.Schema) -> Column:
         """The values of one aggregate out of its states.
 
         Args:
-            states: what ``of_states`` made.
+            states: what ``folded`` made.
             wanted: the aggregate.
             schema: of the user's table.
 
@@ -170,32 +160,15 @@ def _check_room(exact: Column, about: Column, wanted: Aggregate) -> None:
         )
 
 
-def _keys_at(keys: pa.Table, rows: NDArray[np.int64]) -> Iterable[tuple[str, Any]]:
-    names = [str(i) for i in range(keys.num_columns)]
-    taken = take_rows(keys.rename_columns(names), rows)
-    return zip(names, taken.columns, strict=True)
-
-
-def _first_moments(one: Moments, found: pa.Table) -> dict[str, Any]:
-    """Arrow computes the variance in two passes, so n times it is as good as M2."""
-    n, mean, m2 = one.names
-    count = found[f"{n}_count"]
-    squares = pc.multiply(found[f"{n}_variance"], count.cast(pa.float64()))
-    return {n: count, mean: pc.fill_null(found[f"{n}_mean"], 0.0), m2: pc.fill_null(squares, 0.0)}
-
-
 @np.errstate(all="ignore")  # infinite values have no mean; the result says so
-def _combined_moments(one: Moments, table: pa.Table, groups: Groups) -> dict[str, Any]:
-    counts, means, squares = (table[name].to_numpy().astype(np.float64) for name in one.names)
-    total = _per_group(groups, counts)
-    mean = _per_group(groups, counts * means) / np.maximum(total, 1)
-    apart = np.where(counts > 0, means - mean[groups.numbers], 0.0)
-    m2 = _per_group(groups, squares + counts * apart * apart)
-    return dict(zip(one.names, (total.astype(np.int64), mean, m2), strict=True))
-
-
-def _per_group(groups: Groups, values: Reals) -> Reals:
-    return np.bincount(groups.numbers, weights=values, minlength=len(groups)).astype(np.float64)
+def _combined(one: Moments, groups: Groups) -> dict[str, Any]:
+    values = (groups.values[name].to_numpy() for name in one.names)
+    counts, means, squares = (value.astype(np.float64, copy=False) for value in values)
+    total = per_group(groups, counts)
+    mean = per_group(groups, counts * means) / np.maximum(total, 1)
+    apart = np.where(counts > 0, means - np.repeat(mean, groups.lengths), 0.0)
+    m2 = per_group(groups, squares + counts * apart * apart)
+    return dict(zip(one.names, map(pa.array, (total.astype(np.int64), mean, m2)), strict=True))
 
 
 @np.errstate(all="ignore")  # a mean of nothing is masked below

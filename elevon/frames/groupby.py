@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +19,18 @@ from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
 from elevon.frames.aggregates import States
 from elevon.frames.agreement import spell
-from elevon.frames.exchange import replicate, shuffle
-from elevon.frames.grouping import Column, find_keys
+from elevon.frames.exchange import replicate, shuffle, take_rows
+from elevon.frames.grouping import Column, Groups, find_keys
 from elevon.frames.measures import check_aggregate, from_form, missing_keys
 from elevon.frames.planning import check_columns
 from elevon.frames.requests import Request, settle
 from elevon.frames.spreads import Spread, all_spreads, group_spreads
 from elevon.model.algebra import Aggregate
+
+#: Rows that are looked at before a rank folds its own; so few are folded in any case.
+SAMPLE_ROWS: Final = 1 << 15
+#: With more groups than this share of a sample, folding costs more than it saves the others.
+NEARLY_ALL: Final = 0.9
 
 
 def groupby(
@@ -129,11 +134,25 @@ def _prepare(
 
 
 def _grouped(comm: Communicator, work: _Work, threads: int) -> pa.Table:
+    keys = len(work.on)
     states = work.states.of_rows(work.table, work.on)
     if comm.size == 1:
-        return states
-    keys = len(work.on)
-    return work.states.of_states(shuffle(comm, states, range(keys), threads), keys)
+        return work.states.folded(states, keys, threads)
+    if _worth_folding(states.select(list(range(keys)))):
+        states = work.states.folded(states, keys, threads)
+    return work.states.folded(shuffle(comm, states, range(keys), threads), keys, threads)
+
+
+def _worth_folding(keys: pa.Table) -> bool:
+    """Whether a rank's own rows make much fewer groups, judged by some of them from all over.
+
+    Each rank decides for itself: a row is a group of one to whoever receives it.
+    """
+    step = max(1, keys.num_rows // SAMPLE_ROWS)
+    sample = take_rows(keys, np.arange(0, keys.num_rows, step, dtype=np.int64))
+    # In a sample of a 30th, groups of less than about three rows hardly meet.
+    few: bool = keys.num_rows <= SAMPLE_ROWS
+    return few or len(Groups.of(sample)) < NEARLY_ALL * sample.num_rows
 
 
 def _overall(comm: Communicator, work: _Work) -> pa.Table:
@@ -148,12 +167,13 @@ def _overall(comm: Communicator, work: _Work) -> pa.Table:
             [pa.nulls(1, field.type) for field in table.schema], schema=table.schema
         )
     one = pa.array(np.zeros(table.num_rows, dtype=np.int8))
-    states = work.states.of_rows(table.append_column("", one), [table.num_columns])
+    rows = work.states.of_rows(table.append_column("", one), [table.num_columns])
+    states = work.states.folded(rows, 1)
     if empty:
         states = _without_row(work, states)
     if comm.size > 1:
-        states = work.states.of_states(replicate(comm, states), 1)
-    return states.drop_columns(["0"]) if comm.rank == 0 else states.drop_columns(["0"]).slice(0, 0)
+        states = work.states.folded(replicate(comm, states), 1)
+    return states.drop_columns(["0"]).slice(0, 1 if comm.rank == 0 else 0)
 
 
 def _without_row(work: _Work, states: pa.Table) -> pa.Table:

@@ -1,8 +1,9 @@
-"""Rows with equal keys in one table: the local part of groups and sets, by Arrow's engine.
+"""Rows with equal keys in one table: the local part of groups and sets, by the sort kernel.
 
-Before it: ``key_types``. After it: ``aggregates`` and ``sets``. Equal means what it means to the
-kernels that partition and join: one NaN, one zero, null equals null; so the rows that a shuffle
-brings together are the rows that are grouped here.
+Before it: ``key_types`` and the sort kernel, which brings equal rows together several times faster
+than a hash table does that is larger than the cache. After it: ``folding``, ``aggregates``,
+``sets`` and ``slices``. Equal means what it means to the kernels that partition and join: one NaN,
+one zero, null equals null; so the rows that a shuffle brings together are grouped here.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ from numpy.typing import NDArray
 
 from elevon.errors import SchemaError
 from elevon.frames.key_types import is_key_type
+from elevon.frames.ordering import Order
 from elevon.frames.planning import find_column
 
 Rows: TypeAlias = NDArray[np.int64]
 Column: TypeAlias = "pa.ChunkedArray[Any]"
-#: A column, one of Arrow's grouped functions, and its options.
-Wish: TypeAlias = tuple[str, str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,51 +32,84 @@ class Groups:
     """Which rows of a table have equal keys.
 
     Attributes:
-        first: where each group's first row is.
-        numbers: for each row, the number of its group.
+        order: the rows, group by group; within a group as they are in the table.
+        starts: where in ``order`` each group begins.
+        values: the other columns of the table, in that order.
     """
 
-    first: Rows
-    numbers: Rows
+    order: Rows
+    starts: Rows
+    values: pa.Table
 
     def __len__(self) -> int:
-        return len(self.first)
+        return len(self.starts)
 
     @staticmethod
-    def of(keys: pa.Table) -> Groups:
-        """The groups of a table whose columns are all keys, numbered by their first rows."""
-        listed = aggregate_groups(keys, {}, [("row", "list", None)])["row_list"].combine_chunks()
-        order = listed.flatten().to_numpy()
-        lengths = listed.value_lengths().to_numpy().astype(np.int64)
-        numbers = np.empty(keys.num_rows, dtype=np.int64)
-        numbers[order] = np.repeat(np.arange(len(lengths)), lengths)
-        return Groups(order[np.cumsum(lengths) - lengths], numbers)
+    def of(keys: pa.Table, values: Mapping[str, Column] | None = None, threads: int = 1) -> Groups:
+        """Find the groups of a table.
+
+        Args:
+            keys: its key columns.
+            values: others, which the sort brings into order on the way.
+            threads: how many threads the sort kernel may use.
+
+        Returns:
+            The groups, in the order of the keys.
+        """
+        others = values or {}
+        rows = pa.array(np.arange(keys.num_rows, dtype=np.int64))
+        columns = [*map(plain_key, keys.columns), *others.values(), rows]
+        names = [*(str(i) for i in range(keys.num_columns)), *others, "row"]
+        order = ascending(keys.num_columns)
+        ordered = order.sort(pa.Table.from_arrays(columns, names), threads)
+        starts = np.flatnonzero(_begins(ordered.select(list(order.by))))
+        rest = ordered.select(range(keys.num_columns, len(names) - 1))
+        return Groups(_int64(ordered.column(len(names) - 1)), starts.astype(np.int64), rest)
+
+    @property
+    def first(self) -> Rows:
+        """Each group's first row in the table."""
+        return self.order[self.starts]
+
+    @property
+    def last(self) -> Rows:
+        """Each group's last row in the table."""
+        last: Rows = self.order[self.starts + self.lengths - 1]
+        return last
+
+    @property
+    def lengths(self) -> Rows:
+        """How many rows each group has."""
+        edges = np.append(self.starts, len(self.order))
+        lengths: Rows = edges[1:] - edges[:-1]
+        return lengths
+
+    @property
+    def numbers(self) -> Rows:
+        """For each row of the table, the number of its group."""
+        numbers = np.empty(len(self.order), dtype=np.int64)
+        numbers[self.order] = np.repeat(np.arange(len(self)), self.lengths)
+        return numbers
 
 
-def aggregate_groups(keys: pa.Table, values: Mapping[str, Any], wishes: Sequence[Wish]) -> pa.Table:
-    """Arrow's grouped functions of some columns, per group of equal keys.
-
-    Args:
-        keys: the key columns, whatever they are called.
-        values: other columns of as many rows, by names that are no "k" with a number.
-        wishes: which function of which of them, or of "row", which numbers the rows.
-
-    Returns:
-        One row per group, in order of the groups' first rows, with columns "<name>_<function>";
-        "row_min" says where each group's first row is.
-    """
-    plain = {f"k{i}": plain_key(column) for i, column in enumerate(keys.columns)}
-    rows = pa.array(np.arange(keys.num_rows, dtype=np.int64))
-    table = pa.table({**plain, **values, "row": rows})
-    # With threads, the last bits of sums would differ from run to run.
-    grouped = table.group_by(list(plain), use_threads=False)
-    # Arrow gives the groups in whatever order its hash table has them.
-    return _in_order(grouped.aggregate([("row", "min", None), *wishes]))
+def ascending(columns: int) -> Order:
+    """The order of rows by their first columns, nulls last."""
+    return Order(tuple(range(columns)), (True,) * columns, (False,) * columns)
 
 
-def first_rows(keys: pa.Table) -> Rows:
+def first_rows(keys: pa.Table, threads: int = 1) -> Rows:
     """Where each different row of ``keys`` is for the first time, ascending."""
-    return np.asarray(aggregate_groups(keys, {}, [])["row_min"].to_numpy(), dtype=np.int64)
+    return np.sort(Groups.of(keys, threads=threads).first)
+
+
+def differ(left: Column, right: Column) -> NDArray[np.bool_]:
+    """For each pair of plain key values, whether they are different."""
+    changed = pc.not_equal(left, right)
+    if t.is_floating(left.type):
+        changed = pc.and_not(changed, pc.and_(pc.is_nan(left), pc.is_nan(right)))
+    if left.null_count or right.null_count:
+        changed = pc.fill_null(changed, pc.xor(left.is_null(), right.is_null()))
+    return np.asarray(changed.to_numpy(), dtype=np.bool_)
 
 
 def plain_key(column: Column) -> Column:
@@ -89,6 +122,8 @@ def plain_key(column: Column) -> Column:
         return plain_key(column.cast(kind.value_type))
     if t.is_float16(kind):
         return plain_key(column.cast(pa.float32()))
+    if t.is_null(kind):
+        return column.cast(pa.int8())
     return _one_zero_one_nan(column) if t.is_floating(kind) else column
 
 
@@ -114,9 +149,19 @@ def find_keys(schema: pa.Schema, names: Sequence[str], verb: str) -> list[int]:
     return found
 
 
-def _in_order(found: pa.Table) -> pa.Table:
-    first = found["row_min"].to_numpy()
-    return found if (np.diff(first) > 0).all() else found.take(np.argsort(first))
+def _begins(ordered: pa.Table) -> NDArray[np.bool_]:
+    """For each of the ordered rows, whether it is different from the one before it."""
+    rows = ordered.num_rows
+    begins = np.zeros(rows, dtype=np.bool_)
+    begins[:1] = True
+    if rows > 1:
+        for column in ordered.columns:
+            begins[1:] |= differ(column.slice(1), column.slice(0, rows - 1))
+    return begins
+
+
+def _int64(column: Column) -> Rows:
+    return np.asarray(column.to_numpy(), dtype=np.int64)
 
 
 def _one_zero_one_nan(column: Column) -> Column:

@@ -153,10 +153,12 @@ def _summed(kind: pa.DataType) -> pa.DataType:
 
 
 def _compared(kind: pa.DataType) -> pa.DataType:
-    """A type whose minimum Arrow knows."""
+    """A type whose minimum ``folding`` knows, and whose values are in the same order."""
     kind = _values(kind)
-    if t.is_duration(kind):
-        return pa.int64()
+    if t.is_temporal(kind):
+        return pa.int32() if kind.bit_width == 32 else pa.int64()
+    if t.is_boolean(kind):
+        return pa.uint8()
     if t.is_float16(kind):
         return pa.float32()
     if t.is_string_view(kind):

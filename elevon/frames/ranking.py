@@ -19,7 +19,7 @@ from elevon.errors import DescriptionError
 from elevon.frames.agreement import spell
 from elevon.frames.distributed import sort
 from elevon.frames.exchange import replicate, take_rows
-from elevon.frames.grouping import Column, Groups, Rows, plain_key
+from elevon.frames.grouping import Groups, Rows, differ, plain_key
 from elevon.frames.measures import missing_keys
 from elevon.frames.ordering import plan_sort
 from elevon.frames.requests import Request, settle
@@ -94,7 +94,7 @@ class _Runs:
     def of(keys: pa.Table) -> _Runs:
         column = plain_key(keys.column(0))
         rows = len(column)
-        changes = _differ(column.slice(1), column.slice(0, max(rows - 1, 0)))
+        changes = differ(column.slice(1), column.slice(0, max(rows - 1, 0)))
         inner = np.flatnonzero(changes) + 1
         return _Runs(np.concatenate([[0], inner, [rows]] if rows else [[0]]).astype(np.int64))
 
@@ -128,10 +128,6 @@ class _Place:
     start: int
     end: int
     dense: int
-
-
-def _differ(left: Column, right: Column) -> NDArray[np.bool_]:
-    return np.asarray(pc.not_equal(left, right).to_numpy(), dtype=np.bool_)
 
 
 def _place(comm: Communicator, runs: _Runs, keys: pa.Table) -> _Place:

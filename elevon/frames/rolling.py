@@ -183,7 +183,7 @@ def _windows(values: _Values, function: str, window: int, needed: int) -> Column
     if function in ("min", "max"):
         numbers = np.where(there, values.numbers, np.nan)
         state: _State = _Extremes((values.valid, numbers, numbers))
-    elif function in ("mean", "var", "std"):
+    elif function in ("var", "std"):
         state = _Moments((values.valid, values.numbers, np.zeros(len(values.numbers))))
     else:
         state = _State((values.valid, values.numbers))
@@ -212,6 +212,8 @@ def _result(function: str, parts: tuple[Reals, ...]) -> NDArray[np.generic]:
         return parts[0].astype(np.int64)
     if function == "max":
         return parts[2]
+    if function == "mean":
+        return parts[1] / np.maximum(parts[0], 1)
     if function in ("var", "std"):
         variance = parts[2] / np.maximum(parts[0] - 1, 1)
         return np.sqrt(variance) if function == "std" else variance

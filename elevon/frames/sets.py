@@ -21,13 +21,14 @@ from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError, SchemaError
 from elevon.frames.agreement import spell
 from elevon.frames.exchange import shuffle, take_rows
-from elevon.frames.grouping import Column, Rows, aggregate_groups, find_keys
+from elevon.frames.folding import FoldName, fold
+from elevon.frames.grouping import Column, Groups, Rows, find_keys
 from elevon.frames.planning import check_columns
 from elevon.frames.requests import Request, settle
 from elevon.model.algebra import KEEPS, SET_KINDS
 
-#: Arrow's function that chooses among the numbers of equal rows.
-CHOOSES: Final = {"first": "min", "last": "max"}
+#: What chooses among the numbers of equal rows.
+CHOOSES: Final[dict[str, FoldName]] = {"first": "min", "last": "max"}
 
 
 def drop_duplicates(
@@ -151,7 +152,7 @@ def _staying(
     work: _Work,
     rows: NDArray[np.int64],
     kind: str,
-    choose: str,
+    choose: FoldName,
     threads: int,
 ) -> list[Rows]:
     """Which rows of each of this rank's tables belong to the result, ascending."""
@@ -163,19 +164,18 @@ def _staying(
     )
     met = sent if comm.size == 1 else shuffle(comm, sent, range(len(labels)), threads)
     sides = {name: met[name] for name in ("left", "right")}
-    wishes = [(name, choose, None) for name in sides]
-    found = aggregate_groups(met.select(labels), sides, wishes)
-    chosen = _members(kind, found[f"left_{choose}"], found[f"right_{choose}"])
+    groups = Groups.of(met.select(labels), sides, threads)
+    chosen = _members(kind, *(fold(groups, groups.values[name], choose) for name in sides))
     return [
         _told(comm, numbers, starts[:, side])
         for side, numbers in zip(range(len(work.keys)), chosen, strict=False)
     ]
 
 
-def _once(keys: pa.Table, numbers: Rows, side: int, choose: str) -> pa.Table:
+def _once(keys: pa.Table, numbers: Rows, side: int, choose: FoldName) -> pa.Table:
     """This rank's different keys, each with the number of one row, for the left or the right."""
-    first = aggregate_groups(keys, {}, [("row", choose, None)] if choose == "max" else [])
-    rows = first[f"row_{choose}"].to_numpy()
+    groups = Groups.of(keys)
+    rows = groups.last if choose == "max" else groups.first
     own, none = pa.array(numbers[rows], pa.int64()), pa.nulls(len(rows), pa.int64())
     columns = take_rows(keys, rows)
     columns = columns.append_column("left", none if side else own)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.types as t
 from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
@@ -19,7 +18,9 @@ from elevon.errors import DescriptionError
 from elevon.frames import exchange
 from elevon.frames.agreement import spell
 from elevon.frames.exchange import compact, exchange_slices, shuffle
-from elevon.frames.grouping import Column, aggregate_groups, find_keys, plain_key
+from elevon.frames.folding import fold
+from elevon.frames.grouping import Column, Groups, differ, find_keys, plain_key
+from elevon.frames.key_types import is_key_type
 from elevon.frames.planning import check_columns
 from elevon.frames.requests import Request, settle
 from elevon.frames.sets import check_same_columns, nullable
@@ -203,14 +204,9 @@ def _equal_in_order(
 
 
 def _same_values(left: Column, right: Column) -> bool:
-    if not t.is_floating(left.type):
-        return bool(left.equals(right))
-    zero = pa.scalar(0.0, left.type)
-    nan = [pc.is_nan(column) for column in (left, right)]
-    plain = [
-        pc.if_else(mask, zero, column) for mask, column in zip(nan, (left, right), strict=True)
-    ]
-    return bool(nan[0].equals(nan[1]) and plain[0].equals(plain[1]))
+    if is_key_type(left.type):
+        return not differ(left, right).any()
+    return bool(left.equals(right))
 
 
 def _equal_in_number(
@@ -220,14 +216,12 @@ def _equal_in_number(
     counted = pa.concat_tables([_counted(left, 1), _counted(right, -1)])
     if comm.size > 1:
         counted = shuffle(comm, counted, range(left.num_columns), threads)
-    keys = counted.select(range(left.num_columns))
-    found = aggregate_groups(keys, {"n": counted["n"]}, [("n", "sum", None)])["n_sum"]
-    return bool(pc.all(pc.equal(found, 0), min_count=0).as_py())
+    groups = Groups.of(counted.select(range(left.num_columns)), {"n": counted["n"]}, threads)
+    return bool(pc.all(pc.equal(fold(groups, groups.values["n"], "sum"), 0), min_count=0).as_py())
 
 
 def _counted(table: pa.Table, step: int) -> pa.Table:
     keys = pa.Table.from_arrays(table.columns, [str(i) for i in range(table.num_columns)])
-    ones = pa.array(np.full(table.num_rows, step, dtype=np.int64))
-    found = aggregate_groups(keys, {"n": ones}, [("n", "sum", None)])
-    different = exchange.take_rows(keys, found["row_min"].to_numpy())
-    return different.append_column("n", found["n_sum"])
+    groups = Groups.of(keys)
+    different = exchange.take_rows(keys, groups.first)
+    return different.append_column("n", pa.array(groups.lengths * step))

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from elevon.comm.protocol import Communicator
 from elevon.frames.distributed import sort
 from elevon.frames.exchange import shuffle, take_rows
-from elevon.frames.grouping import Column, Groups, Rows, first_rows
+from elevon.frames.grouping import Column, Groups, Rows, ascending, first_rows
 from elevon.frames.measures import in_form
-from elevon.frames.ordering import Order
 from elevon.model.algebra import Aggregate
 
 Reals = NDArray[np.float64]
@@ -142,7 +141,7 @@ def _meet(
     if one.quantile is None:
         return numbers, rows
     numbered = pa.table({"group": numbers, "value": rows.column("value")})
-    ordered = _ascending(2).sort(numbered, threads)
+    ordered = ascending(2).sort(numbered, threads)
     return ordered.column("group").to_numpy(), ordered
 
 
@@ -153,9 +152,10 @@ def _numbers_among(groups: pa.Table, keys: pa.Table) -> Rows:
     tables = [pa.Table.from_arrays(each.columns, names) for each in (groups, keys)]
     both = Groups.of(pa.concat_tables(tables))
     known = groups.num_rows
+    numbers = both.numbers
     place = np.zeros(len(both), dtype=np.int64)
-    place[both.numbers[:known]] = np.arange(known)
-    return place[both.numbers[known:]]
+    place[numbers[:known]] = np.arange(known)
+    return place[numbers[known:]]
 
 
 def _of_groups(one: Spread, numbers: Rows, values: pa.Table, groups: int) -> Column:
@@ -174,7 +174,7 @@ def _count_all(comm: Communicator, values: pa.Table, threads: int) -> Column:
     once = take_rows(values, first_rows(values))
     if comm.size > 1:
         met = shuffle(comm, once, [0], threads)
-        once = met.select([0]).slice(0, len(first_rows(met)))
+        once = met.select([0]).slice(0, len(Groups.of(met)))
     total = comm.allreduce(np.array(once.num_rows)) if comm.size > 1 else once.num_rows
     return pa.chunked_array([pa.array([int(total)], pa.int64())])
 
@@ -209,7 +209,3 @@ def _between(counts: Rows, quantile: float) -> tuple[Rows, Rows, Reals]:
 def _interpolate(low: Reals, high: Reals, part: Reals) -> Reals:
     """On the first of two values exactly, whatever the second is."""
     return np.where((part == 0) | (low == high), low, low + (high - low) * part)
-
-
-def _ascending(columns: int) -> Order:
-    return Order(tuple(range(columns)), (True,) * columns, (False,) * columns)

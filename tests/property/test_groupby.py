@@ -94,6 +94,19 @@ def test_a_variance_of_large_numbers_keeps_its_digits(size):
     assert found == pytest.approx(exact, rel=1e-6)
 
 
+@pytest.mark.parametrize("keys", [5, 10**6])
+def test_few_and_many_groups_of_many_rows(keys):
+    """With as many groups as rows, a rank sends its rows as they are instead of folding them."""
+    rng = np.random.default_rng(5)
+    table = pa.table({"k": rng.integers(0, keys, 120_000), "v": rng.normal(size=120_000)})
+    names = ["n", "s", "m", "std", "q0"]
+    wanted = [MEASURES[name][0] for name in names]
+    parts = ThreadGroup(3).run(lambda comm: groupby(comm, shared(table, comm), ["k"], wanted))
+    columns = ", ".join(f"{MEASURES[name][1]} AS {name}" for name in names)
+    expected = ask(f"SELECT k, {columns} FROM t GROUP BY k", t=table)
+    assert about_equal(pa.concat_tables(parts), expected, 1)
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_sum_that_64_bits_do_not_hold_is_an_error_and_never_wraps(size):
     table = pa.table({"k": [1] * 6, "x": pa.array([2**62] * 6)})
