@@ -34,7 +34,16 @@ from elevon.frames.ordering import plan_sort
 from elevon.frames.planning import plan_join, run_join
 
 UNIQUE = 0.9
-KERNELS = ("partition", "pack_slices", "unpack", "hash_join", "sort", "merge", "take")
+KERNELS = (
+    "partition",
+    "partition_numbered",
+    "pack_slices",
+    "unpack",
+    "hash_join",
+    "sort",
+    "merge",
+    "take",
+)
 MIX = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -62,6 +62,11 @@ def partition(
     have the exact size.
     """
 
+def partition_numbered(
+    table: ArrowStream, numbers: Buffer, partitions: int, threads: int = 1
+) -> list[Packed]:
+    """Rows by given numbers (uint16, one for each row, below ``partitions``), order kept."""
+
 def pack_slices(table: ArrowStream, bounds: Sequence[int]) -> list[Packed]:
     """len(bounds)-1 messages: rows bounds[i]..bounds[i+1]. Bounds ascend within the table."""
 

@@ -1,8 +1,10 @@
-// Registers Packed, partition, pack_slices and unpack. Signatures: elevon/_native.pyi.
+// Registers Packed, both partitions, pack_slices and unpack. Signatures: elevon/_native.pyi.
 
 #include <pybind11/stl.h>
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <utility>
 
@@ -32,6 +34,21 @@ Packed partition(const py::object& source, const std::vector<std::int64_t>& colu
   const py::gil_scoped_release released;
   const auto keys = columns_at(*table, columns);
   return own_messages(kernel::partition(*table, keys, partitions, threads));
+}
+
+Packed partition_numbered(const py::object& source, const py::buffer& numbers, int partitions,
+                          int threads) {
+  const TablePtr table = import_table(source);
+  check_threads(threads);
+  const py::buffer_info info = numbers.request();
+  if (info.ndim != 1 || info.format != py::format_descriptor<std::uint16_t>::format() ||
+      info.strides[0] != info.itemsize) {
+    throw std::invalid_argument("numbers must be one contiguous dimension of uint16");
+  }
+  const std::span<const std::uint16_t> given(static_cast<const std::uint16_t*>(info.ptr),
+                                             static_cast<std::size_t>(info.size));
+  const py::gil_scoped_release released;
+  return own_messages(kernel::partition_numbered(*table, given, partitions, threads));
 }
 
 Packed pack_slices(const py::object& source, const std::vector<std::int64_t>& bounds) {
@@ -82,6 +99,8 @@ void register_pack(py::module_& module) {
       .def_buffer(&message_buffer);
   module.def("partition", &partition, py::arg("table"), py::arg("columns"), py::arg("partitions"),
              py::arg("threads") = 1);
+  module.def("partition_numbered", &partition_numbered, py::arg("table"), py::arg("numbers"),
+             py::arg("partitions"), py::arg("threads") = 1);
   module.def("pack_slices", &pack_slices, py::arg("table"), py::arg("bounds"));
   module.def("unpack", &unpack, py::arg("schema"), py::arg("messages"));
 }

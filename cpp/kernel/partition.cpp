@@ -1,9 +1,10 @@
-// Hash partition: number the rows, plan each partition's frame exactly, then move every column.
+// Partition: number the rows, plan each partition's frame exactly, then move every column.
 // Before it: row_map, scatter. After it: bindings.
 
 #include "kernel/partition.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <memory>
 #include <stdexcept>
@@ -11,10 +12,13 @@
 #include <utility>
 
 #include "kernel/compact.hpp"
+#include "kernel/config.hpp"
 #include "kernel/gather.hpp"
+#include "kernel/hash.hpp"
 #include "kernel/pack.hpp"
 #include "kernel/pack_bytes.hpp"
 #include "kernel/scatter.hpp"
+#include "kernel/simd.hpp"
 #include "kernel/stream_store.hpp"
 
 namespace elevon::kernel {
@@ -71,8 +75,9 @@ bool is_direct(const arrow::Type& type) {
 // Moves the rows of one range into one frame for each partition.
 class Partitioner {
  public:
-  Partitioner(const Table& table, const RowHasher& hasher, Range rows, int partitions, int threads)
-      : map_(hasher, rows, chunk_ends(table), partitions, useful_threads(rows.size(), threads)) {
+  Partitioner(const Table& table, const RowNumberer& numberer, Range rows, int partitions,
+              int threads)
+      : map_(numberer, rows, chunk_ends(table), partitions, useful_threads(rows.size(), threads)) {
     make_scatterers(table, threads);
     for (int partition = 0; partition < partitions; ++partition) {
       layouts_.emplace_back(map_.size(partition));
@@ -224,38 +229,78 @@ std::vector<Message> allocate(const Partitioners& ranges, int partitions,
   return messages;
 }
 
-void check_request(std::span<const Column* const> keys, int partitions) {
-  if (keys.empty()) throw std::invalid_argument("partition needs at least one key column");
+void check_partitions(int partitions) {
   if (partitions < 1 || partitions > kMaxPartitions) {
     throw std::invalid_argument("partitions must be from 1 to " + std::to_string(kMaxPartitions) +
                                 ", not " + std::to_string(partitions));
   }
 }
 
-}  // namespace
+// Numbers rows by the hash of their keys.
+RowNumberer by_hash(const RowHasher& hasher, int partitions) {
+  return [&hasher, partitions](Range rows, std::uint16_t* numbers) {
+    std::array<std::uint64_t, config::kHashBlock> hashes;
+    for (std::int64_t row = rows.begin; row < rows.end; row += config::kHashBlock) {
+      const Range step{row, std::min(rows.end, row + config::kHashBlock)};
+      hasher(step, hashes.data());
+      number_hashes(hashes.data(), step.size(), static_cast<std::uint32_t>(partitions),
+                    numbers + (row - rows.begin));
+    }
+  };
+}
 
-std::vector<Message> partition(const Table& table, std::span<const Column* const> keys,
-                               int partitions, int threads) {
-  check_request(keys, partitions);
-  const RowHasher hasher(keys);
-  std::vector<Message> messages;
-  if (partitions == 1) {
-    messages.push_back(pack_rows(table, {0, table.num_rows()}));
-    return messages;
-  }
+std::vector<Message> split(const Table& table, const RowNumberer& numberer, int partitions,
+                           int threads) {
   std::vector<Range> ranges;
   cut_ranges(table, {0, table.num_rows()}, ranges);
   Partitioners partitioners;
   for (const Range rows : ranges) {
-    partitioners.push_back(std::make_unique<Partitioner>(table, hasher, rows, partitions, threads));
+    partitioners.push_back(
+        std::make_unique<Partitioner>(table, numberer, rows, partitions, threads));
     partitioners.back()->plan();
   }
   std::vector<std::vector<std::byte*>> places;
-  messages = allocate(partitioners, partitions, places);
+  std::vector<Message> messages = allocate(partitioners, partitions, places);
   for (std::size_t index = 0; index < ranges.size(); ++index) {
     partitioners[index]->run(std::move(places[index]));
   }
   return messages;
+}
+
+std::vector<Message> whole(const Table& table) {
+  std::vector<Message> messages;
+  messages.push_back(pack_rows(table, {0, table.num_rows()}));
+  return messages;
+}
+
+}  // namespace
+
+std::vector<Message> partition(const Table& table, std::span<const Column* const> keys,
+                               int partitions, int threads) {
+  check_partitions(partitions);
+  if (keys.empty()) throw std::invalid_argument("partition needs at least one key column");
+  const RowHasher hasher(keys);
+  if (partitions == 1) return whole(table);
+  return split(table, by_hash(hasher, partitions), partitions, threads);
+}
+
+std::vector<Message> partition_numbered(const Table& table, std::span<const std::uint16_t> numbers,
+                                        int partitions, int threads) {
+  check_partitions(partitions);
+  if (std::ssize(numbers) != table.num_rows()) {
+    throw std::invalid_argument("there are " + std::to_string(numbers.size()) + " numbers for " +
+                                std::to_string(table.num_rows()) + " rows");
+  }
+  if (!numbers.empty() && std::ranges::max(numbers) >= partitions) {
+    throw std::invalid_argument("a row's number is not below " + std::to_string(partitions));
+  }
+  if (partitions == 1) return whole(table);
+  const auto given = [numbers](Range rows, std::uint16_t* out) {
+    const auto part = numbers.subspan(static_cast<std::size_t>(rows.begin),
+                                      static_cast<std::size_t>(rows.size()));
+    std::ranges::copy(part, out);
+  };
+  return split(table, given, partitions, threads);
 }
 
 }  // namespace elevon::kernel

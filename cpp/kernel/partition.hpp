@@ -1,6 +1,6 @@
-// Splits a table into packed messages by the hash of its keys, each value written once, straight
-// into its message. Before it: hash, message. After it: bindings; the distributed operators send
-// the messages.
+// Splits a table into packed messages, by the hash of its keys or by given numbers, each value
+// written once, straight into its message. Before it: hash, message. After it: bindings; the
+// distributed operators send the messages.
 #pragma once
 
 #include <cstdint>
@@ -26,5 +26,11 @@ inline constexpr int kMaxPartitions = 65536;
 [[nodiscard]] std::vector<Message> partition(const arrow::Table& table,
                                              std::span<const arrow::Column* const> keys,
                                              int partitions, int threads);
+
+// `partitions` messages; row r is in message numbers[r], in order. Throws std::invalid_argument
+// unless there is a number below `partitions` for each row, or as above.
+[[nodiscard]] std::vector<Message> partition_numbered(const arrow::Table& table,
+                                                      std::span<const std::uint16_t> numbers,
+                                                      int partitions, int threads);
 
 }  // namespace elevon::kernel

@@ -1,13 +1,10 @@
-// Numbers rows with their partitions and sorts them block by block. Before it: hash, simd.
+// Counts the rows of each partition and sorts them block by block. Before it: row_map.hpp.
 
 #include "kernel/row_map.hpp"
 
 #include <algorithm>
-#include <array>
 
 #include "kernel/config.hpp"
-#include "kernel/partition.hpp"
-#include "kernel/simd.hpp"
 
 namespace elevon::kernel {
 namespace {
@@ -35,13 +32,13 @@ void count_rows(const std::uint16_t* numbers, std::int64_t rows, std::span<std::
 
 }  // namespace
 
-RowMap::RowMap(const RowHasher& hasher, Range rows, const std::vector<std::int64_t>& cuts,
+RowMap::RowMap(const RowNumberer& numberer, Range rows, const std::vector<std::int64_t>& cuts,
                int partitions, int workers)
     : rows_(rows), partitions_(partitions), workers_(workers), numbers_(rows.size()) {
   cut_blocks(cuts);
   counts_ = OwnedArray<std::uint32_t>(std::ssize(blocks_) * partitions);
   starts_.assign(index(workers + 1, 0), 0);
-  parallel(workers, [&](int worker) { number_rows(hasher, worker); });
+  parallel(workers, [&](int worker) { number_rows(numberer, worker); });
   sum_starts();
 }
 
@@ -64,20 +61,14 @@ void RowMap::cut_blocks(const std::vector<std::int64_t>& cuts) {
 }
 
 // Leaves the worker's counts in starts_, where sum_starts finds them.
-void RowMap::number_rows(const RowHasher& hasher, int worker) {
-  std::array<std::uint64_t, config::kHashBlock> hashes;
+void RowMap::number_rows(const RowNumberer& numberer, int worker) {
   std::vector<std::uint32_t> spare;
   const auto parts = static_cast<std::size_t>(partitions_);
   const std::size_t end = first_block_[static_cast<std::size_t>(worker) + 1];
   for (std::size_t at = first_block_[static_cast<std::size_t>(worker)]; at < end; ++at) {
     const Range rows = blocks_[at];
     std::uint16_t* numbers = numbers_.data() + (rows.begin - rows_.begin);
-    for (std::int64_t row = rows.begin; row < rows.end; row += config::kHashBlock) {
-      const Range step{row, std::min(rows.end, row + config::kHashBlock)};
-      hasher(step, hashes.data());
-      number_hashes(hashes.data(), step.size(), static_cast<std::uint32_t>(partitions_),
-                    numbers + (row - rows.begin));
-    }
+    numberer(rows, numbers);
     const std::span<std::uint32_t> counts = counts_.span().subspan(at * parts, parts);
     count_rows(numbers, rows.size(), counts, spare);
     for (std::size_t part = 0; part < parts; ++part) {

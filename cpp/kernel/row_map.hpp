@@ -1,14 +1,18 @@
-// Which partition each row goes to, and where in it. Before it: hash. After it: scatter, partition.
+// Which partition each row goes to, and where in it. Before it: parallel. After it: scatter,
+// partition.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "kernel/buffer.hpp"
-#include "kernel/hash.hpp"
 #include "kernel/parallel.hpp"
 
 namespace elevon::kernel {
+
+// Writes the partition of each row of a range; called by several workers at once.
+using RowNumberer = std::function<void(Range rows, std::uint16_t* numbers)>;
 
 // A few thousand rows of one worker, worked through column by column while they lie in cache.
 struct Block {
@@ -38,8 +42,8 @@ struct Block {
 class RowMap {
  public:
   // `cuts` are rows that no block may cross (ends of chunks), ascending.
-  RowMap(const RowHasher& hasher, Range rows, const std::vector<std::int64_t>& cuts, int partitions,
-         int workers);
+  RowMap(const RowNumberer& numberer, Range rows, const std::vector<std::int64_t>& cuts,
+         int partitions, int workers);
 
   [[nodiscard]] int partitions() const { return partitions_; }
   [[nodiscard]] int workers() const { return workers_; }
@@ -84,7 +88,7 @@ class RowMap {
   };
 
   void cut_blocks(const std::vector<std::int64_t>& cuts);
-  void number_rows(const RowHasher& hasher, int worker);
+  void number_rows(const RowNumberer& numberer, int worker);
   void sum_starts();
 
   Range rows_;

@@ -25,7 +25,8 @@ from elevon.frames.heavy import NONE, HeavyKeys, find_heavy, shuffle_heavy
 from elevon.frames.layout import Layout, Placed, carried, shuffled
 from elevon.frames.ordering import plan_sort
 from elevon.frames.planning import run_join
-from elevon.frames.splitters import cut_run
+from elevon.frames.ranges import MOST_RANGES, RANGE_SAMPLES, has_numbers, send_ranges
+from elevon.frames.splitters import choose_splitters, cut_run
 from elevon.frames.work import (
     KEEPS_LEFT,
     KEEPS_RIGHT,
@@ -167,8 +168,9 @@ def sort(
     rows keep the order of (rank, position). Shares differ by a few percent at most, also where
     many keys are equal.
 
-    Sample sort with regular sampling (Shi and Schaeffer, 1992), with a constant number of samples
-    per rank and ties broken by origin.
+    Sample sort (Frazer and McKellar, 1970) where the keys are plain numbers: rows go to their range
+    and are sorted there once. Otherwise with regular sampling (Shi and Schaeffer, 1992): runs are
+    sorted, cut and merged. A constant number of samples per rank, ties broken by origin.
 
     Args:
         comm: the group.
@@ -192,18 +194,24 @@ def sort(
 
     def prepare() -> SortWork:
         check_memory(memory_bytes)
-        return SortWork(table, plan_sort(table.schema, by, ascending, na_position), memory_bytes)
+        order = plan_sort(table.schema, by, ascending, na_position)
+        return SortWork(table, order, memory_bytes, has_numbers(order, table))
 
     if comm.size == 1 and memory_bytes is None:
         return prepare().order.sort(table, threads)
     work, facts = agree(comm, prepare)
     if memory_bytes is not None and sort_need(facts[:, 1]) > memory_bytes:
         return sort_external(comm, work, facts, memory_bytes, threads)
-    run = work.order.sort(table, threads)
     if comm.size == 1:
-        return run
-    bounds = cut_run(comm, work.order, run, facts[:, 0])
+        return work.order.sort(table, threads)
     rounds = rounds_for(int(facts[:, 1].max()))
+    if facts[:, 2].all() and comm.size <= MOST_RANGES:
+        splitters = choose_splitters(comm, work.order, table, facts[:, 0], 1, RANGE_SAMPLES)
+        # What is in order already is sorted without a copy, and hardly moves.
+        if not splitters.in_order:
+            return work.order.sort(send_ranges(comm, table, splitters, rounds, threads), threads)
+    run = work.order.sort(table, threads)
+    bounds = cut_run(comm, work.order, run, facts[:, 0])
     return work.order.merge(exchange_slices(comm, run, bounds, rounds), threads)
 
 

@@ -10,7 +10,7 @@ next, and what was sent is free again, so beside the rows that arrived only two 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -69,11 +69,8 @@ def shuffle(
     if rounds is None:
         most = comm.allreduce(np.array([table.nbytes], dtype=np.int64), "max")
         rounds = rounds_for(int(most[0]))
-    senders: list[list[Array]] = [[] for _ in range(comm.size)]
-    for arrived in shuffle_rounds(comm, table, on, threads, rounds):
-        for messages, message in zip(senders, arrived, strict=True):
-            messages.append(message)
-    return unpack(table.schema, [message for messages in senders for message in messages])
+    rows = shuffle_rounds(comm, table, on, threads, rounds)
+    return collect_rounds(table.schema, comm.size, rows)
 
 
 def rounds_for(nbytes: int, round_bytes: int = ROUND_BYTES) -> int:
@@ -100,17 +97,36 @@ def shuffle_rounds(
     """
     step = -(-table.num_rows // rounds)
 
-    def pack(number: int) -> list[Array]:
+    def pack(number: int) -> list[_native.Packed]:
         rows = table.slice(min(number * step, table.num_rows), step)
-        return [_bytes_of(part) for part in _native.partition(rows, on, comm.size, threads)]
+        return _native.partition(rows, on, comm.size, threads)
 
+    return send_rounds(comm, pack, rounds)
+
+
+def send_rounds(
+    comm: Communicator, pack: Callable[[int], Sequence[_native.Packed]], rounds: int
+) -> Iterator[list[Array]]:
+    """Send one message to each rank in every round.
+
+    Collective, as often as there are rounds: every rank has to take them all.
+
+    Args:
+        comm: the group.
+        pack: makes the messages of a round; called by a second thread, while those of the round
+            before are on their way.
+        rounds: how many rounds, the same on all ranks.
+
+    Yields:
+        What arrived in the round, one message from each rank.
+    """
     if rounds == 1:
-        yield comm.alltoallv(pack(0))
+        yield comm.alltoallv([_bytes_of(part) for part in pack(0)])
         return
     with ThreadPoolExecutor(1, "elevon-pack") as beside:
         waiting = beside.submit(pack, 0)
         for number in range(rounds):
-            parts = waiting.result()
+            parts = [_bytes_of(part) for part in waiting.result()]
             if number + 1 < rounds:
                 waiting = beside.submit(pack, number + 1)
             arrived = comm.alltoallv(parts)
@@ -118,6 +134,15 @@ def shuffle_rounds(
             parts = []
             yield arrived
             arrived = []
+
+
+def collect_rounds(schema: pa.Schema, size: int, rounds: Iterable[Sequence[Array]]) -> pa.Table:
+    """The rows of all rounds, those of lower ranks first, each rank's in its order."""
+    senders: list[list[Array]] = [[] for _ in range(size)]
+    for arrived in rounds:
+        for messages, message in zip(senders, arrived, strict=True):
+            messages.append(message)
+    return unpack(schema, [message for messages in senders for message in messages])
 
 
 def exchange_slices(

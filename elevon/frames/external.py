@@ -228,7 +228,7 @@ def _write_runs(
     step = max(1, -(-table.num_rows // portions.rounds))
     for start in range(0, table.num_rows, step):
         run = work.order.sort(table.slice(start, step), threads)
-        bounds = splitters.cut(run, work.order.by, comm.rank, start)
+        bounds = splitters.cut(run, comm.rank, start)
         runs.append([spill.write(run.slice(a, b - a)) for a, b in pairwise(bounds)])
         trim(work.memory_bytes or 0)
     return runs

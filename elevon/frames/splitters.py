@@ -11,7 +11,6 @@ therefore as easy to cut as different ones, and the result is stable over the wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,7 +78,7 @@ def cut_run(comm: Communicator, order: Order, run: pa.Table, rows: Rows) -> list
     keys, by_keys = run.select(list(order.by)), order.of_keys()
     sampling = Sampling.of(rows)
     offered = replicate(comm, take_rows(keys, sampling.positions(comm.rank)))
-    chosen = _quantiles(by_keys, offered, comm.size)
+    chosen = _quantiles(_ranked(by_keys, offered), comm.size)
     ranks, positions = sampling.origin(chosen)
     cuts = locate(by_keys, keys, take_rows(offered, chosen), ranks > comm.rank)
     # The place of a splitter in its own rank's run is known; equal keys around it do not matter.
@@ -115,13 +114,15 @@ def locate(order: Order, run: pa.Table, wanted: pa.Table, after_equal: NDArray[n
     return low
 
 
-def _quantiles(order: Order, offered: pa.Table, size: int) -> Rows:
-    """Which offered rows are the size-1 splitters; none where nothing was offered."""
-    total = offered.num_rows
-    if not total:
-        return np.zeros(0, dtype=np.int64)
-    ranked = order.sort(_numbered(offered)).column(offered.num_columns).to_numpy()
-    return np.asarray(ranked[np.arange(1, size) * total // size], dtype=np.int64)
+def _ranked(order: Order, rows: pa.Table) -> Rows:
+    """The numbers of rows in their order."""
+    return np.asarray(order.sort(_numbered(rows)).column(rows.num_columns).to_numpy())
+
+
+def _quantiles(ranked: Rows, size: int) -> Rows:
+    """Which of the offered rows are the size-1 splitters; none where nothing was offered."""
+    total = len(ranked)
+    return ranked[np.arange(1, size) * total // size] if total else ranked
 
 
 def _spread(low: Rows, high: Rows) -> Rows:
@@ -141,7 +142,7 @@ def _count_before(
     """
     first, last = np.flatnonzero(~after_equal), np.flatnonzero(after_equal)
     stack = pa.concat_tables([take_rows(wanted, first), probes, take_rows(wanted, last)])
-    ranked = order.sort(_numbered(stack)).column(stack.num_columns).to_numpy()
+    ranked = _ranked(order, stack)
     is_probe = (ranked >= len(first)) & (ranked < len(first) + probes.num_rows)
     passed = np.empty(len(ranked), dtype=np.int64)
     passed[ranked] = np.cumsum(is_probe)
@@ -162,19 +163,23 @@ class Splitters:
 
     Attributes:
         order: the order of the keys.
+        by: positions of the key columns in the tables to cut.
         keys: the splitters' keys, ascending.
         ranks: which rank each splitter came from.
         positions: where it stood there.
         ranges: how many ranges there are; one more than splitters, unless there were no rows.
+        in_order: whether the sampled rows were in order as they came.
     """
 
     order: Order
+    by: tuple[int, ...]
     keys: pa.Table
     ranks: Rows
     positions: Rows
     ranges: int
+    in_order: bool
 
-    def cut(self, run: pa.Table, by: Sequence[int], rank: int, start: int) -> list[int]:
+    def cut(self, run: pa.Table, rank: int, start: int) -> list[int]:
         """Where to cut a sorted run that was made of neighbouring rows of one rank.
 
         Rows that equal a splitter go before it if their run lies before the splitter's own row,
@@ -184,7 +189,6 @@ class Splitters:
 
         Args:
             run: the sorted rows.
-            by: positions of the key columns.
             rank: whose rows they are.
             start: where they stood in the rank's table.
 
@@ -193,7 +197,7 @@ class Splitters:
         """
         if not self.keys.num_rows:
             return [0] * self.ranges + [run.num_rows]
-        keys, stop = run.select(list(by)), start + run.num_rows
+        keys, stop = run.select(list(self.by)), start + run.num_rows
         same = self.ranks == rank
         behind = (self.ranks > rank) | (same & (self.positions >= stop))
         within = same & (self.positions >= start) & (self.positions < stop)
@@ -206,7 +210,12 @@ class Splitters:
 
 
 def choose_splitters(
-    comm: Communicator, order: Order, table: pa.Table, rows: Rows, parts: int
+    comm: Communicator,
+    order: Order,
+    table: pa.Table,
+    rows: Rows,
+    parts: int,
+    samples: int = SAMPLES_PER_RANK,
 ) -> Splitters:
     """Splitters of ``parts`` ranges for each rank, from a sample of unsorted rows.
 
@@ -219,24 +228,28 @@ def choose_splitters(
         table: this rank's rows.
         rows: how many rows each rank has.
         parts: ranges per rank.
+        samples: rows looked at for each range.
 
     Returns:
         The splitters, the same on all ranks.
     """
     ranges = parts * comm.size
-    step = max(1, -(-int(rows.sum()) // (SAMPLES_PER_RANK * ranges)))
+    step = max(1, -(-int(rows.sum()) // (samples * ranges)))
     starts = np.arange(0, table.num_rows, step, dtype=np.int64)
     jitter = np.random.default_rng(comm.rank).integers(0, step, len(starts))
     positions = np.minimum(starts + jitter, table.num_rows - 1)
     keys = table.select(list(order.by))
     offered = replicate(comm, take_rows(keys, positions))
     places = comm.allgatherv(positions)
-    chosen = _quantiles(order.of_keys(), offered, ranges)
+    ranked = _ranked(order.of_keys(), offered)
+    chosen = _quantiles(ranked, ranges)
     origins = np.repeat(np.arange(comm.size, dtype=np.int64), [len(each) for each in places])
     return Splitters(
         order.of_keys(),
+        order.by,
         take_rows(offered, chosen),
         origins[chosen],
         np.concatenate(places)[chosen],
         ranges,
+        bool((np.diff(ranked) > 0).all()),
     )

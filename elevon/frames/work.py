@@ -68,11 +68,19 @@ class JoinWork:
 
 @dataclass(frozen=True, slots=True)
 class SortWork:
-    """One rank's share of a sort."""
+    """One rank's share of a sort.
+
+    Attributes:
+        table: the rows.
+        order: what to sort by.
+        memory_bytes: the budget of the rank, or None.
+        numbers: whether the keys are plain numbers, see ``ranges.has_numbers``.
+    """
 
     table: pa.Table
     order: Order
     memory_bytes: int | None = None
+    numbers: bool = False
 
     @property
     def terms(self) -> str:
@@ -83,8 +91,8 @@ class SortWork:
 
     @property
     def facts(self) -> tuple[int, ...]:
-        """Rows and bytes."""
-        return self.table.num_rows, self.table.nbytes
+        """Rows, bytes, whether the keys are numbers."""
+        return self.table.num_rows, self.table.nbytes, self.numbers
 
 
 def prepare_join(

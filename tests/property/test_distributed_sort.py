@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -11,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import SchemaError
+from elevon.frames import distributed
 from elevon.frames.distributed import sort
 from elevon.frames.exchange import even_bounds, gather_table, repartition
-from elevon.frames.ordering import Order
+from elevon.frames.ordering import Order, plan_sort
+from elevon.frames.ranges import has_numbers
 from elevon.frames.splitters import Sampling, locate
 from elevon.testing.threads import ThreadGroup
 from tests.frames_support import KEYS, SIZES, multiset, partitions
@@ -130,6 +133,36 @@ def test_locate_is_bisect(run, wanted):
         (bisect.bisect_right if after else bisect.bisect_left)(run, value)
         for value, after in wanted
     ]
+
+
+PLAIN = [
+    kind
+    for kind in KEYS
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind)
+]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    data=st.data(),
+    size=st.sampled_from([2, 3, 7]),
+    kind=st.sampled_from(PLAIN),
+    ascending=st.booleans(),
+)
+def test_plain_numbers_leave_for_their_range_before_they_are_sorted(data, size, kind, ascending):
+    parts = data.draw(partitions([kind], size, "row"))
+    order = plan_sort(parts[0].schema, "k0", ascending)
+    values = [value for part in parts for value in part["k0"].to_pylist()]
+    plain = all(has_numbers(order, part) for part in parts)
+    assert plain == (None not in values and not any(value != value for value in values))
+    with mock.patch.object(distributed, "cut_run", wraps=distributed.cut_run) as by_runs:
+        ranges = ThreadGroup(size).run(lambda comm: sort(comm, parts[comm.rank], "k0", ascending))
+    whole, result = pa.concat_tables(parts), pa.concat_tables(ranges)
+    rows = oracle(whole, ["k0"], [ascending], "last")
+    assert result["row"].to_pylist() == rows
+    assert by_runs.called == (not plain or rows == list(range(len(rows))))
+    edges = [rank * len(rows) // size for rank in range(size + 1)]
+    assert [part.num_rows for part in ranges] == list(np.diff(edges))
 
 
 @settings(deadline=None)

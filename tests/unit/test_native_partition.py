@@ -107,6 +107,35 @@ def test_wrong_requests_are_refused(columns: list[int], partitions: int, error: 
         _native.partition(pa.table({"a": [1]}), columns, partitions)
 
 
+@pytest.mark.parametrize("partitions", [1, 2, 9])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_type_goes_where_its_number_says(partitions: int, threads: int) -> None:
+    table = scattered(EVERY_TYPE, copies=40)
+    given = np.random.default_rng(5).integers(0, partitions, table.num_rows).astype(np.uint16)
+    messages = _native.partition_numbered(table, given, partitions, threads)
+    parts = [pa.table(_native.unpack(table.schema, [message])) for message in messages]
+    rows = table.to_pylist()
+    for number, part in enumerate(parts):
+        part.validate(full=True)
+        assert part.to_pylist() == [rows[at] for at in np.flatnonzero(given == number)]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "partitions", "error"),
+    [
+        (np.zeros(3, np.uint16), 2, "there are 3 numbers for 2 rows"),
+        (np.array([0, 2], np.uint16), 2, "a row's number is not below 2"),
+        (np.zeros(2, np.uint16), 0, "partitions must be from 1 to 65536, not 0"),
+        (np.zeros(2, np.int32), 2, "one contiguous dimension of uint16"),
+        (np.zeros((2, 1), np.uint16), 2, "one contiguous dimension of uint16"),
+        (np.zeros(4, np.uint16)[::2], 2, "one contiguous dimension of uint16"),
+    ],
+)
+def test_wrong_numbers_are_refused(numbers: np.ndarray, partitions: int, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        _native.partition_numbered(pa.table({"a": [1, 2]}), numbers, partitions)
+
+
 def test_the_most_partitions() -> None:
     table = pa.table({"key": np.arange(200_000)})
     messages = _native.partition(table, [0], 65536, 2)
