@@ -6,8 +6,8 @@ namespace elevon::net {
 
 const char* name_of(Kind kind) {
   static constexpr std::array<const char*, kKinds> kNames = {
-      "notice",   "barrier",   "bcast",      "gather",   "gatherv",   "scatter",
-      "scatterv", "allgather", "allgatherv", "alltoall", "alltoallv", "message"};
+      "notice",    "barrier",    "bcast",    "gather",    "gatherv", "scatter", "scatterv",
+      "allgather", "allgatherv", "alltoall", "alltoallv", "message", "goodbye"};
   const auto index = static_cast<std::uint32_t>(kind);
   return index < kKinds ? kNames[index] : "unknown";
 }

@@ -33,8 +33,9 @@ enum class Kind : std::uint32_t {
   kAlltoall = 9,
   kAlltoallv = 10,
   kMessage = 11,  // point to point
+  kGoodbye = 12,  // the sender leaves on purpose; it has done its part of whatever was begun
 };
-inline constexpr std::uint32_t kKinds = 12;
+inline constexpr std::uint32_t kKinds = 13;
 
 // "barrier", "bcast" ...; for error messages.
 [[nodiscard]] const char* name_of(Kind kind);

@@ -35,9 +35,11 @@ bool Group::fail(Failure failure) {
   return true;
 }
 
-void Group::lose(int peer, const std::string& reason) {
+void Group::lose(int peer, const std::string& reason, bool left) {
   const bool ours = is_open() ? rank_of(peer) >= 0 : true;
-  if (ours && loss_of(peer) == nullptr) losses_.push_back({peer, reason});
+  if (ours && loss_of(peer) == nullptr) {
+    losses_.push_back({peer, reason, left, Clock::now()});
+  }
   if (const auto lane = lanes_.find(peer); lane != lanes_.end()) lane->second.unfinished.reset();
 }
 

@@ -3,6 +3,7 @@
 // output; collectives call it by number.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -17,10 +18,14 @@
 
 namespace elevon::net {
 
+using Clock = std::chrono::steady_clock;
+
 // A member that is gone for good as far as this group goes; its place in the mesh may be filled.
 struct Loss {
   int peer = -1;
   std::string reason;
+  bool left = false;  // on purpose: what it had to do for a call that was begun, it has done
+  Clock::time_point at;
 };
 
 // What a member sent instead of what was waited for.
@@ -53,7 +58,7 @@ class Group {
   bool fail(Failure failure);
 
   // A member's connection is gone.
-  void lose(int peer, const std::string& reason);
+  void lose(int peer, const std::string& reason, bool left);
   [[nodiscard]] const std::vector<Loss>& losses() const { return losses_; }
   [[nodiscard]] const Loss* loss_of(int peer) const;
 

@@ -139,7 +139,7 @@ bool Link::read_some(Sink& sink) {
     return false;
   }
   if (count == 0) {
-    lose("its connection was closed: the process has ended");
+    lose(dismissed_ ? "it has left" : "its connection was closed: the process has ended");
     return false;
   }
   take(sink, std::min<std::int64_t>(count, direct), std::max<std::int64_t>(count - direct, 0));

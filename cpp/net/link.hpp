@@ -39,6 +39,9 @@ class Link {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] bool lost() const { return !loss_.empty(); }
   [[nodiscard]] const std::string& loss() const { return loss_; }
+  // The peer said that it leaves.
+  [[nodiscard]] bool dismissed() const { return dismissed_; }
+  void dismiss() { dismissed_ = true; }
   // Bytes are ready to be sent, but the kernel took no more.
   [[nodiscard]] bool has_backlog() const;
 
@@ -80,6 +83,7 @@ class Link {
   int descriptor_;
   std::string name_;
   std::string loss_;
+  bool dismissed_ = false;
   bool mute_ = false;  // the peer reads no more; what it sent before may still be here
 
   std::deque<Send*> messages_;

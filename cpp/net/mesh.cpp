@@ -103,8 +103,10 @@ GroupPtr Mesh::open(GroupId id, const std::vector<int>& peers, const std::string
   for (const int peer : peers) {
     if (peer == self_) continue;
     const Place& place = links_[static_cast<std::size_t>(peer)];
-    if (place.link == nullptr) group->lose(peer, "it is not connected");
-    if (place.link != nullptr && place.link->lost()) group->lose(peer, place.link->loss());
+    if (place.link == nullptr) group->lose(peer, "it is not connected", false);
+    if (place.link != nullptr && place.link->lost()) {
+      group->lose(peer, place.link->loss(), place.link->dismissed());
+    }
   }
   return group;
 }
@@ -168,7 +170,7 @@ std::vector<std::pair<int, std::string>> Mesh::losses(const Group& group) {
 InboundPtr Mesh::begin(int peer, const Frame& frame) {
   const auto& account = links_[static_cast<std::size_t>(peer)].kept;
   Group* group = find(frame.group);
-  if (frame.kind == Kind::kNotice) {
+  if (frame.kind == Kind::kNotice || frame.kind == Kind::kGoodbye) {
     const bool whole = frame.offset == 0 && frame.size == frame.total;
     if (!whole || frame.total > kLongestReason) return nullptr;
     return std::make_shared<Inbound>(frame, account);
@@ -187,6 +189,7 @@ InboundPtr Mesh::begin(int peer, const Frame& frame) {
 
 void Mesh::end(int peer, const InboundPtr& message) {
   const Frame& head = message->head();
+  if (head.kind == Kind::kGoodbye) return links_[static_cast<std::size_t>(peer)].link->dismiss();
   if (head.kind != Kind::kNotice) {
     if (Group* group = find(head.group); group != nullptr) group->end(peer);
     return;
@@ -220,7 +223,9 @@ void Mesh::mourn(int peer) {
   if (place.mourned) return;
   place.mourned = true;
   place.events = 0;
-  for (auto& [id, group] : groups_) group->lose(peer, place.link->loss());
+  for (auto& [id, group] : groups_) {
+    group->lose(peer, place.link->loss(), place.link->dismissed());
+  }
   kick();
 }
 

@@ -8,7 +8,6 @@
 
 #include <sys/epoll.h>
 
-#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -28,8 +27,6 @@
 #include "net/link.hpp"
 
 namespace elevon::net {
-
-using Clock = std::chrono::steady_clock;
 
 // One collective of one member.
 struct Call {

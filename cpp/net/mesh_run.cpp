@@ -20,6 +20,9 @@ constexpr int kSliceMs = 200;
 constexpr auto kSpin = std::chrono::microseconds(50);
 // A yield that takes this long gave the core to somebody who computes: spinning is in the way.
 constexpr auto kYieldLong = std::chrono::microseconds(500);
+// A member that died may have done its part of the call; if the others cannot end it by themselves
+// in this time, it had not.
+constexpr double kLossGraceS = 0.5;
 constexpr int kEvents = 64;
 constexpr int kPumpMs = 50;
 
@@ -164,6 +167,9 @@ void Mesh::check(Group& group, const Call& call, const Exchange& exchange,
   for (const int peer : pending) {
     if (const Loss* loss = group.loss_of(peer); loss != nullptr) fail_lost(group, call, *loss);
   }
+  for (const Loss& loss : group.losses()) {
+    if (!loss.left && seconds_since(loss.at) >= kLossGraceS) fail_lost(group, call, loss);
+  }
   if (call.timeout_s && seconds_since(start) >= *call.timeout_s) fail_late(group, call, pending);
 }
 
@@ -236,7 +242,8 @@ void Mesh::tell(const Group& group, const Failure& failure) {
   const std::string reason = failure.reason.substr(0, static_cast<std::size_t>(kLongestReason));
   for (const int peer : group.peers()) {
     const auto& link = links_[static_cast<std::size_t>(peer)].link;
-    if (peer == self_ || link == nullptr || link->lost()) continue;
+    // A place that was filled anew is held by a process that knows nothing of this group.
+    if (peer == self_ || group.loss_of(peer) != nullptr || link->lost()) continue;
     link->send_notice(head, reason);
     link->write();
     settle(peer);
@@ -314,6 +321,13 @@ void Mesh::close(double flush_s) {
   Lock lock(mutex_);
   if (closed_) return;
   closed_ = true;
+  Frame goodbye;
+  goodbye.kind = Kind::kGoodbye;
+  for (const Place& place : links_) {
+    if (place.link == nullptr || place.link->lost()) continue;
+    place.link->send_notice(goodbye, "");
+    place.link->write();
+  }
   flush_for(lock, flush_s);
   for (int peer = 0; peer < size(); ++peer) {
     Place& place = links_[static_cast<std::size_t>(peer)];

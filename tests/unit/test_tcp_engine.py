@@ -267,6 +267,41 @@ def test_a_member_that_goes_is_named_to_all(net: Any) -> None:
     assert barriers(made.open(2, [0, 1, 2])) == [None] * 3
 
 
+def test_a_death_is_told_also_while_another_one_is_waited_for(net: Any) -> None:
+    """Rank 0 waits for rank 2, which computes; but rank 1 is dead, so the call cannot end."""
+    mesh = Mesh(0, 3)
+    (ours_1, theirs_1), (ours_2, theirs_2) = connected_pair(), connected_pair()
+    mesh.attach(1, ours_1.detach(), "the dead")
+    mesh.attach(2, ours_2.detach(), "the busy")
+    group = mesh.open(EVERYBODY, 0, [0, 1, 2], "1")
+    theirs_1.close()
+
+    with theirs_2:
+        kind, reason, rank = failed(group, lambda: group.barrier(None))
+
+    assert (kind, rank) == ("lost", 1)
+    assert "the dead" in reason
+    mesh.close(0.0)
+
+
+def test_who_has_done_its_part_may_leave(net: Any) -> None:
+    """The root of a gather waits for a late member, long after an early one has left."""
+    made = net(3)
+    groups = made.open()
+    mine, rows = pattern(100), np.zeros(300, dtype=np.uint8)
+
+    with ThreadPoolExecutor(1) as pool:
+        collecting = pool.submit(groups[0].gather, mine, rows, 0, PATIENCE_S)
+        groups[1].gather(mine, None, 0, PATIENCE_S)
+        made.meshes[1].close()
+        assert not threading.Event().wait(0.7)
+        groups[2].gather(mine, None, 0, PATIENCE_S)
+        collecting.result(PATIENCE_S)
+
+    assert (rows.reshape(3, 100) == mine).all()
+    assert failed(groups[2], lambda: groups[2].barrier(None))[0] == "lost"
+
+
 def test_what_a_member_sent_before_it_went_still_counts(net: Any) -> None:
     made = net(2)
     one, other = made.open()
