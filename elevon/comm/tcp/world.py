@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from elevon import _native
 from elevon.comm.buffers import BufferPool
@@ -20,17 +21,24 @@ _FIRST_LONELY = 1 << 63
 FLUSH_S = 1.0
 
 
+class Closable(Protocol):
+    """What came with the connections."""
+
+    def close(self) -> None:
+        """Give it up."""
+
+
 class TcpWorld:
     """All ranks that can form groups, as one of them sees it.
 
     Args:
         mesh: the connections; its places are the slots.
+        held: what is to be closed with it.
     """
 
-    survives_rank_loss = True
-
-    def __init__(self, mesh: _native.Mesh) -> None:
+    def __init__(self, mesh: _native.Mesh, held: Sequence[Closable] = ()) -> None:
         self._mesh = mesh
+        self._held = tuple(held)
         self._ground = Ground(mesh, BufferPool())
         self._members: dict[int, tuple[int, ...]] = {}
         self._lonely = itertools.count(_FIRST_LONELY)
@@ -108,8 +116,13 @@ class TcpWorld:
             self._members.pop(context, None)
             self._mesh.forget(context)
 
+    def repair(self, lost: Sequence[int], command: Sequence[str] | None = None) -> None:
+        """Nothing to do: a replacement comes in by the door, while everybody works on."""
+
     def leave(self) -> None:
         """Close all connections, after what is still to be sent."""
+        for each in self._held:
+            each.close()
         self._mesh.close(FLUSH_S)
 
     def _open_lonely(self, members: tuple[int, ...], timeout_s: float | None) -> TcpCommunicator:

@@ -1,0 +1,30 @@
+"""Where ranks that know a secret find each other: a server, and what a rank says to it.
+
+In the order in which they build on each other::
+
+    messages    what is said, and the keys that it is said with
+    registry    who has which slot of which group; pure
+    server      the registry behind a socket
+    client      a rank's side
+"""
+
+from elevon.comm.rendezvous.client import Membership, join
+from elevon.comm.rendezvous.messages import (
+    GroupKeys,
+    GroupName,
+    Joining,
+    Member,
+    rendezvous_secret,
+)
+from elevon.comm.rendezvous.server import RendezvousServer
+
+__all__ = [
+    "GroupKeys",
+    "GroupName",
+    "Joining",
+    "Member",
+    "Membership",
+    "RendezvousServer",
+    "join",
+    "rendezvous_secret",
+]

@@ -1,0 +1,156 @@
+"""The door of a rank: lets later members of the group in.
+
+Before it: ``comm.sockets`` and a mesh. After it: ``entering`` opens one. A member that joins dials
+all who were there before it, so a replacement of a lost rank comes in by the same door as everybody
+did at the start, at any time, and nobody has to stop working for it.
+
+Whoever knocks has to prove that it belongs to this group and epoch, within seconds, before a byte
+of it reaches the engine; strangers wait in a bounded number of threads, each with its own end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+import msgspec
+
+from elevon import _native
+from elevon.comm.sockets import Caller, meet
+from elevon.errors import WireError
+
+MOST_STRANGERS = 64
+BACKLOG = 1024
+
+
+class Meeting(msgspec.Struct, frozen=True):
+    """What a member claims when it dials another: who it is, and whom it means.
+
+    Attributes:
+        slot: its own.
+        incarnation: its own.
+        name: host and process, for messages.
+        to_slot: of the one it dials.
+        to_incarnation: of the one it dials.
+    """
+
+    slot: int
+    incarnation: int
+    name: str
+    to_slot: int
+    to_incarnation: int
+
+
+class Places:
+    """Attaches proved connections to the mesh, the newest process of each slot only."""
+
+    def __init__(self, mesh: _native.Mesh) -> None:
+        self._mesh = mesh
+        self._incarnations: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def take(self, member: Meeting, connection: socket.socket) -> None:
+        """Give the member its place; its connection belongs to the mesh then.
+
+        Raises:
+            WireError: there is no such place, or the same or a later process has it.
+        """
+        with self._lock:
+            known = self._incarnations.get(member.slot, 0)
+            if not 0 <= member.slot < self._mesh.size or member.slot == self._mesh.place:
+                raise WireError(f"there is no place {member.slot} for {member.name}")
+            if member.incarnation <= known:
+                raise WireError(f"place {member.slot} is taken; {member.name} comes too late")
+            self._incarnations[member.slot] = member.incarnation
+            name = f"slot {member.slot}, {member.name}"
+            self._mesh.attach(member.slot, connection.detach(), name)
+
+
+class Door:
+    """A listening socket; nobody is let in before ``open``.
+
+    Args:
+        host: the address to listen on.
+
+    Attributes:
+        port: where it listens.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._listener = socket.create_server((host, 0), backlog=BACKLOG)
+        self.port: int = self._listener.getsockname()[1]
+        self._strangers = threading.BoundedSemaphore(MOST_STRANGERS)
+        self._thread: threading.Thread | None = None
+
+    def open(self, places: Places, key: bytes, slot: int, incarnation: int) -> None:
+        """Let members in from now on, on a thread.
+
+        Args:
+            places: where they go.
+            key: that they have to know.
+            slot: ours.
+            incarnation: ours.
+        """
+        guard = _Guard(places, key, slot, incarnation)
+        self._thread = threading.Thread(
+            target=self._accept, args=(guard,), name="door", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        with contextlib.suppress(OSError):
+            # Closing alone does not wake the thread that accepts.
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _accept(self, guard: _Guard) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except ConnectionError:
+                continue  # it left before it was let in
+            except OSError:
+                return  # closed
+            if not self._strangers.acquire(blocking=False):
+                connection.close()
+                continue
+            threading.Thread(
+                target=self._attend, args=(guard, connection), name="stranger", daemon=True
+            ).start()
+
+    def _attend(self, guard: _Guard, connection: socket.socket) -> None:
+        try:
+            with connection:
+                guard.admit(connection)
+        except (OSError, WireError, msgspec.MsgspecError):
+            pass  # its own side tells why; we owe a stranger nothing
+        finally:
+            self._strangers.release()
+
+
+class _Guard:
+    """Checks one caller after another."""
+
+    def __init__(self, places: Places, key: bytes, slot: int, incarnation: int) -> None:
+        self._places = places
+        self._key = key
+        self._me = (slot, incarnation)
+
+    def admit(self, connection: socket.socket) -> None:
+        caller = meet(connection, self._key)
+        member = self._check(caller)
+        connection.settimeout(None)
+        # The answer says "you are in", so it comes last; the caller sends nothing before it.
+        with connection.dup() as answering:
+            self._places.take(member, connection)
+            answering.sendall(caller.answer)
+
+    def _check(self, caller: Caller) -> Meeting:
+        member = msgspec.msgpack.decode(caller.claim, type=Meeting)
+        if (member.to_slot, member.to_incarnation) != self._me:
+            raise WireError(f"{member.name} means another process than this one")
+        return member
