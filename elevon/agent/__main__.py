@@ -7,13 +7,17 @@ this. ``--ready-fd N`` names a pipe that gets one line once clients can connect.
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 import msgspec
 
 from elevon.agent.launchers.mpi import MpiLauncher
+from elevon.agent.launchers.processes import ProcessLauncher
+from elevon.agent.launchers.protocol import Launcher
 from elevon.agent.reactor import Reactor
+from elevon.comm.rendezvous import RendezvousServer, rendezvous_secret
 from elevon.wire.keys import PilotFile
 
 
@@ -29,7 +33,19 @@ def main(directory: Path, ready_fd: int | None) -> None:
             os.write(ready_fd, b"ready\n")
             os.close(ready_fd)
 
-    Reactor(pilot.connection, pilot.description, MpiLauncher(), tell_ready).run()
+    launcher = choose_launcher(pilot)
+    Reactor(pilot.connection, pilot.description, launcher, tell_ready).run()
+
+
+def choose_launcher(pilot: PilotFile) -> Launcher:
+    """The launcher that the description asks for, or that this environment can use."""
+    kind = pilot.description.communicator
+    if kind == "auto":
+        kind = "mpi" if find_spec("mpi4py") else "tcp"
+    if kind == "mpi":
+        return MpiLauncher()
+    secret = rendezvous_secret(pilot.connection.keys.group_secret)
+    return ProcessLauncher(RendezvousServer(secret))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """A rank: one worker process, its two channels and its loop.
 
 Before it: ``executor`` and the world of its launcher. After it: the agent starts it (``python -m
-elevon.agent.rank CONNECTION_FILE WORLD``) and sends it work. The main thread runs tasks and blocks
-on its work channel in between, never inside MPI, where it would spin. The control thread answers
-heartbeats and interrupts while a task runs, and ends the process when the agent is gone: an
-orphaned rank must not live on.
+elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS]``) and sends it work; with a
+rendezvous its world is one of TCP connections, without one it is MPI's. The main thread runs tasks
+and blocks on its work channel in between, never inside MPI, where it would spin. The control
+thread answers heartbeats and interrupts while a task runs, and ends the process when the agent is
+gone: an orphaned rank must not live on.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from elevon.agent.executor import Executor
+from elevon.agent.executor import Executor, World
+from elevon.agent.leash import tie
 from elevon.agent.store import PartitionStore
-from elevon.comm.mpi import MpiWorld
 from elevon.model.ids import RankId
 from elevon.wire.channels import Dealer, Poller, end_context, new_context
 from elevon.wire.keys import ConnectionFile, read_connection
@@ -145,13 +147,31 @@ def _preload() -> None:
     assert elevon.frames.distributed
 
 
+class RankWorld(World, Protocol):
+    """All ranks that can form groups, as one of them sees it."""
+
+    @property
+    def slot(self) -> int:
+        """The agent's number of this rank."""
+
+    @property
+    def size(self) -> int:
+        """How many ranks there are."""
+
+    def repair(self, lost: Sequence[int], command: Sequence[str] | None = None) -> None:
+        """Do this rank's part in the replacement of others."""
+
+    def leave(self) -> None:
+        """Give all groups up."""
+
+
 class Rank:
     """The worker loop."""
 
-    def __init__(self, connection: ConnectionFile, world: int) -> None:
+    def __init__(self, connection: ConnectionFile, world: int, entered: RankWorld) -> None:
         self._connection = connection
         self._world_number = world
-        self.world = MpiWorld.join()
+        self.world = entered
         self.rank = RankId(self.world.slot)
         host = socket.gethostname()
         socket_path = Path(connection.directory) / f"rank{self.rank}.{world}.sock"
@@ -202,11 +222,34 @@ class Rank:
         self.world.leave()
 
 
+def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -> RankWorld:
+    """Come into the world that this process was started for.
+
+    Args:
+        connection: of the pilot.
+        number: of the world.
+        where: rendezvous, slot and number of ranks, or nothing in a world of MPI.
+    """
+    if not where:
+        from elevon.comm.mpi import MpiWorld
+
+        return MpiWorld.join()
+    from elevon.comm.rendezvous import GroupName
+    from elevon.comm.tcp import Entrance, enter
+
+    # Without mpiexec, nobody but the agent would end this process with it.
+    tie(parent=connection.agent_pid)
+    rendezvous, slot, ranks = where
+    group = GroupName(connection.pilot, number)
+    entrance = Entrance(rendezvous, group, f"rank {slot}", int(slot), int(ranks))
+    return enter(entrance, connection.keys.group_secret)
+
+
 def main() -> None:
-    """``python -m elevon.agent.rank CONNECTION_FILE WORLD``."""
+    """``python -m elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS]``."""
     connection = read_connection(Path(sys.argv[1]))
-    rank = Rank(connection, int(sys.argv[2]))
-    rank.serve()
+    number = int(sys.argv[2])
+    Rank(connection, number, enter_world(connection, number, sys.argv[3:])).serve()
     # Threads of user code must not keep the process alive after the agent has let it go.
     sys.stdout.flush()
     sys.stderr.flush()

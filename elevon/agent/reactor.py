@@ -377,9 +377,10 @@ class Reactor:
 
     def _repair(self, command: RepairWorld) -> None:
         self._awaiting_repair = set(command.lost)
-        message = Repair(command.lost, self._world.rank_command)
-        for process in self._world.ranks:
-            self._doors.to_rank(process.work, message)
+        if not self._world.replaces_ranks:  # otherwise they are on their way
+            message = Repair(command.lost, self._world.rank_command)
+            for process in self._world.ranks:
+                self._doors.to_rank(process.work, message)
         self._timers.at(
             self._clock() + REPAIR_WITHIN_S,
             partial(self._repair_failed, f"no new world within {REPAIR_WITHIN_S:g} s"),

@@ -17,6 +17,7 @@ from pathlib import Path
 from elevon.agent.events import Event, RankGone, RankJoined, WorldGone
 from elevon.agent.launchers.protocol import Launcher, LaunchHandle
 from elevon.agent.ranks import RankTable
+from elevon.errors import PilotStartFailed
 from elevon.model.ids import RankId
 from elevon.wire.channels import Poller
 from elevon.wire.messages import RankHello
@@ -64,7 +65,8 @@ class WorldKeeper:
         self._tell = tell
         self._fail = fail
         self._handle: LaunchHandle | None = None
-        self._handle_pidfd = -1
+        self._started: dict[int, int] = {}  # by pidfd, what the launcher started
+        self._joined: set[int] = set()  # the processes that said hello
         self._restarts: deque[float] = deque()
         self._kill_reasons: dict[RankId, str] = {}
 
@@ -72,6 +74,11 @@ class WorldKeeper:
     def complete(self) -> bool:
         """Whether every rank is up."""
         return len(self.ranks) == self._size
+
+    @property
+    def replaces_ranks(self) -> bool:
+        """Whether lost ranks come back without the help of the others."""
+        return self._launcher.replaces_ranks
 
     @property
     def rank_command(self) -> tuple[str, ...]:
@@ -82,8 +89,8 @@ class WorldKeeper:
         """Start a new world of ranks."""
         self.number += 1
         self._handle = self._launcher.start(self._size, self.rank_command, self._env, self._log)
-        self._handle_pidfd = os.pidfd_open(self._handle.pid)
-        self._poller.watch(self._handle_pidfd)
+        for pid in self._handle.pids:
+            self._watch(pid)
 
     def joined(self, hello: RankHello, work: bytes, now: float) -> None:
         """A rank has said hello."""
@@ -100,6 +107,7 @@ class WorldKeeper:
             process = self.ranks.add(hello, work, now)
         except ProcessLookupError:
             return  # died since; the launcher tells
+        self._joined.add(hello.pid)
         self._poller.watch(process.pidfd)
         self._tell(RankJoined(hello.rank, hello.host, hello.data_address, now))
 
@@ -108,8 +116,9 @@ class WorldKeeper:
         for rank in self.ranks.dead(ready):
             if rank in self.ranks:
                 self._rank_died(rank, now)
-        if self._handle_pidfd in ready and self._handle is not None:
-            self._launcher_ended(now)
+        for pidfd in [pidfd for pidfd in self._started if pidfd in ready]:
+            if pidfd in self._started:  # the world may be a new one by now
+                self._process_ended(pidfd, now)
 
     def kill(self, rank: RankId, reason: str) -> None:
         """Kill a rank's process for a reason that its task's error will give."""
@@ -139,9 +148,9 @@ class WorldKeeper:
             self.ranks.remove(process.hello.rank)
         self._kill_reasons.clear()
         if self._handle is not None:
-            self._poller.forget(self._handle_pidfd)
-            os.close(self._handle_pidfd)
-            self._handle_pidfd = -1
+            for pidfd in list(self._started):
+                self._unwatch(pidfd)
+            self._joined.clear()
             self._handle.stop(grace_s)
             self._handle = None
 
@@ -162,16 +171,40 @@ class WorldKeeper:
         )
         if self._launcher.survives_rank_loss:
             self._tell(RankGone(rank, reason, now))
+            self._replace(rank)
         else:
             self.lose(rank, reason, now)
 
-    def _launcher_ended(self, now: float) -> None:
+    def _replace(self, rank: RankId) -> None:
         assert self._handle is not None
-        code = self._handle.poll()
-        if not self.complete and not self._restarts and self.number == 1:
+        try:
+            pid = self._handle.replace(rank)
+        except PilotStartFailed as error:
+            self._fail(f"rank {rank} was lost and has no successor: {error}")
+            return
+        if pid is not None:
+            self._watch(pid)
+
+    def _watch(self, pid: int) -> None:
+        pidfd = os.pidfd_open(pid)
+        self._started[pidfd] = pid
+        self._poller.watch(pidfd)
+
+    def _unwatch(self, pidfd: int) -> int:
+        self._poller.forget(pidfd)
+        os.close(pidfd)
+        return self._started.pop(pidfd)
+
+    def _process_ended(self, pidfd: int, now: float) -> None:
+        assert self._handle is not None
+        pid = self._unwatch(pidfd)
+        code = self._handle.exit_code(pid)
+        if pid in self._joined:
+            self._joined.discard(pid)  # a rank that was up; its own pidfd tells
+        elif not self.complete and not self._restarts and self.number == 1:
             self._fail(f"the ranks did not start (exit code {code}). {self.log_tail()}")
         else:
-            self.lose(None, f"the launcher of the ranks ended with code {code}", now)
+            self.lose(None, f"what the ranks were started with ended with code {code}", now)
 
 
 def rank_command(connection_file: Path) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ Before it: ``ids``. After it: ``pilot`` submits it through a provider, the agent
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
 from elevon.errors import DescriptionError
 
-CommunicatorKind: TypeAlias = Literal["auto", "mpi"]
+CommunicatorKind: TypeAlias = Literal["auto", "mpi", "tcp"]
 RESOURCES = ("local",)
 
 
@@ -22,7 +22,8 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
         resource: where: "local" starts agent and ranks on this machine.
         ranks: worker processes; more than there are cores is allowed.
         cores_per_rank: cores (and kernel threads) of each rank.
-        communicator: how ranks talk; "auto" takes what the environment has.
+        communicator: how ranks talk: "mpi", "tcp" (needs no MPI), or "auto", which takes MPI where
+            the environment has one.
         walltime_s: seconds after which the pilot ends by itself, or None.
         start_timeout_s: seconds in which agent and ranks must be up.
         client_grace_s: seconds that the agent lives on after its last client fell silent.
@@ -55,8 +56,11 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
                 raise DescriptionError(f"{name} must be greater than 0: {getattr(self, name)!r}")
         if self.walltime_s is not None and not self.walltime_s > 0:
             raise DescriptionError(f"walltime_s must be greater than 0: {self.walltime_s!r}")
-        if self.communicator not in ("auto", "mpi"):
-            raise DescriptionError(f"communicator={self.communicator!r} is not 'auto' or 'mpi'")
+        if self.communicator not in get_args(CommunicatorKind):
+            raise DescriptionError(
+                f"communicator={self.communicator!r} is not known here "
+                f"(known: {', '.join(get_args(CommunicatorKind))})"
+            )
         if not 0 <= self.communicator_cache <= 1000:
             # MPICH has 1,023 live communicators once collectives were used; leave it room.
             raise DescriptionError(

@@ -16,8 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from elevon.agent.launchers.mpi import MpiLauncher
-from elevon.agent.launchers.protocol import LaunchHandle
+from elevon.agent.launchers.mpi import MpiHandle, MpiLauncher
 
 ROOT = Path(__file__).parents[2]
 GRACE_S = 2.0
@@ -59,7 +58,7 @@ def passes(size: int, limit_s: float, arguments: list[str]) -> bool:
     return status == 0
 
 
-def wait(handle: LaunchHandle, limit_s: float) -> int | None:
+def wait(handle: MpiHandle, limit_s: float) -> int | None:
     """The exit status, or None if it does not end in time."""
     descriptor = os.pidfd_open(handle.pid)
     try:

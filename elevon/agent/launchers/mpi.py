@@ -154,6 +154,8 @@ def build_command(
 class MpiLauncher:
     """Starts worlds of MPI ranks. The search for an MPI happens at the first use."""
 
+    replaces_ranks = False
+
     def __init__(self, mpiexec: Path | None = None) -> None:
         self._mpiexec = mpiexec
         self._flavour: Flavour | None = None
@@ -209,9 +211,21 @@ class MpiHandle:
         """mpiexec's process id."""
         return self._process.pid
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """mpiexec, which ends when all ranks have ended."""
+        return (self.pid,)
+
     def poll(self) -> int | None:
         """mpiexec's exit status, or None while it runs."""
         return self._process.poll()
+
+    def exit_code(self, pid: int) -> int | None:
+        """mpiexec's exit status, or None while it runs."""
+        return self.poll()
+
+    def replace(self, slot: int) -> None:
+        """Not mpiexec's business: MPI lets only ranks start ranks."""
 
     def stop(self, grace_s: float) -> None:
         """End all ranks: wait, then SIGTERM to mpiexec, then SIGKILL to what is left, by id."""

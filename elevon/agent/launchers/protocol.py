@@ -15,11 +15,21 @@ class LaunchHandle(Protocol):
     """A set of ranks that was started together."""
 
     @property
-    def pid(self) -> int:
-        """The process that stands for the set: it ends when the set has ended."""
+    def pids(self) -> tuple[int, ...]:
+        """The processes that were started: the ranks, or one that stands for all of them."""
 
-    def poll(self) -> int | None:
-        """The exit status of ``pid`` (minus the signal's number where one killed it), or None."""
+    def exit_code(self, pid: int) -> int | None:
+        """How one of them ended (minus the signal's number where one killed it), or None."""
+
+    def replace(self, slot: int) -> int | None:
+        """Start a process for a slot whose own has died.
+
+        Returns:
+            Its process id, or None where the survivors have to do it.
+
+        Raises:
+            PilotStartFailed: it could not be started.
+        """
 
     def stop(self, grace_s: float) -> None:
         """End all ranks and return when none is left; safe to call twice.
@@ -35,6 +45,10 @@ class Launcher(Protocol):
     @property
     def survives_rank_loss(self) -> bool:
         """Whether the other ranks live on when one is killed."""
+
+    @property
+    def replaces_ranks(self) -> bool:
+        """Whether a lost rank can be started again without the help of the others."""
 
     def start(
         self, ranks: int, command: Sequence[str], env: Mapping[str, str], log: Path
