@@ -145,7 +145,10 @@ def take(table: ArrowStream, indices: ArrowStream, threads: int = 1) -> Table:
     """The rows at ``indices`` (one integer column; null gives a row of nulls)."""
 
 def pooled_bytes() -> int:
-    """Bytes of freed buffers that the kernels keep for their next call, at most 1 GiB."""
+    """Bytes of freed buffers that the kernels keep for their next call, at most 1 GiB.
+
+    The system may take them back when memory gets short.
+    """
 
 def trim_pool() -> None:
     """Return those bytes to the system; the next large call then faults fresh pages again."""

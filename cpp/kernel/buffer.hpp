@@ -1,9 +1,8 @@
 // Memory of the kernels: 64-byte aligned, in huge pages when large, reused between calls.
-// Before it: config. After it: every kernel; arrow::Memory carries such a buffer into a result.
+// Before it: page_pool. After it: every kernel; arrow::Memory carries such a buffer into a result.
 //
-// Page faults on fresh memory cost more than the kernels themselves, so freed large buffers stay
-// in one process-wide pool of at most config::kPoolBytes. Content of a new buffer is unspecified;
-// at least one cache line after its end may be read and written.
+// Freed large buffers stay in one process-wide pool of at most config::kPoolBytes. Content of a new
+// buffer is unspecified; at least one cache line after its end may be read and written.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "arrow/view.hpp"
+#include "kernel/page_pool.hpp"
 
 namespace elevon::kernel {
 
@@ -28,17 +28,16 @@ class Buffer {
 
   [[nodiscard]] static Buffer zeroed(std::int64_t size);
 
-  [[nodiscard]] std::byte* data() const { return data_; }
+  [[nodiscard]] std::byte* data() const { return pages_.data; }
   [[nodiscard]] std::int64_t size() const { return size_; }
   template <typename T>
   [[nodiscard]] T* as() const {
-    return reinterpret_cast<T*>(data_);
+    return reinterpret_cast<T*>(pages_.data);
   }
 
  private:
-  std::byte* data_ = nullptr;
+  Pages pages_;
   std::int64_t size_ = 0;
-  std::int64_t capacity_ = 0;
 };
 
 // An owned array of trivial T: the size is in elements, values start unspecified.

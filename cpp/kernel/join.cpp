@@ -44,7 +44,7 @@ struct Task {
   const Table& left;
   const Table& right;
   const JoinSpec& spec;
-  const JoinKeys& keys;
+  JoinKeys& keys;
   const JoinPlan& plan;
 
   [[nodiscard]] KeyPair key(std::int64_t position) const {
@@ -76,14 +76,18 @@ class Join {
     std::vector<bool> is_made;
   };
 
-  // The side that is (left or not) probe or build, in its partitions.
-  SideType place(bool left, bool keep_codes) const {
-    const CodeReader& reader = left ? *task_.keys.left : *task_.keys.right;
+  // The side that is (left or not) probe or build, in its partitions. There its codes are not
+  // needed any more.
+  SideType place(bool left, bool keep_codes) {
+    auto& reader = left ? task_.keys.left : task_.keys.right;
     const std::int64_t rows = left ? task_.left.num_rows() : task_.right.num_rows();
     if (task_.plan.partition_bits == 0) {
-      return leave_side<Scheme, Index>(reader, rows, scheme_, keep_codes);
+      return leave_side<Scheme, Index>(*reader, rows, scheme_, keep_codes);
     }
-    return scatter_side<Scheme, Index>(reader, rows, scheme_, task_.plan);
+    SideType side = scatter_side<Scheme, Index>(*reader, rows, scheme_, task_.plan);
+    side.reader = nullptr;
+    reader.reset();
+    return side;
   }
 
   void match() {
@@ -140,6 +144,7 @@ class Join {
     SideColumns<Index> left = side_columns(true);
     SideColumns<Index> right = side_columns(false);
     fill(columns, [&](const JoinColumn& output) { return from_left(output, left); });
+    left.forget();
     fill(columns, [&](const JoinColumn& output) { return from_right(output, right); });
     fill(columns, [&](const JoinColumn& output) { return from_both(output, left, right); });
     return {std::move(columns.made), matches_.rows};
@@ -291,9 +296,8 @@ JoinSide parse_join_side(std::string_view name) {
 }
 
 Table hash_join(const Table& left, const Table& right, const JoinSpec& spec) {
-  const JoinKeys keys =
-      encode_keys(key_columns(left, spec.left_on), key_columns(right, spec.right_on),
-                  spec.nulls_equal, spec.tuning.code_bits, spec.threads);
+  JoinKeys keys = encode_keys(key_columns(left, spec.left_on), key_columns(right, spec.right_on),
+                              spec.nulls_equal, spec.tuning.code_bits, spec.threads);
   const JoinPlan plan = make_plan(left.num_rows(), right.num_rows(), keys, spec);
   const Task task{left, right, spec, keys, plan};
   check_output(task);

@@ -30,8 +30,9 @@ inline constexpr std::uint64_t kSlotsPerRow = 8;
 // Below this many slots a value range is addressed directly, however few the rows.
 inline constexpr std::uint64_t kFewSlots = 2048;
 
-// Matches are written to segments of at most this many pairs: 2 MiB each side, one huge page.
-inline constexpr std::int64_t kSegmentRows = std::int64_t{512} << 10;
+// Matches are written to segments of at most this many pairs: 2 MiB each side, one huge page with
+// the line that a buffer keeps behind its end.
+inline constexpr std::int64_t kSegmentRows = (std::int64_t{512} << 10) - 16;
 
 // Matches that are written without asking how many there are; longer runs take their own loop.
 // Three in a thousand rows have more where both sides are uniform over the same range.

@@ -95,6 +95,13 @@ bool SideColumns<Index>::worth_carrying(const Column& column) const {
          matches_.rows >= column.length() / join_config::kCarryFactor;
 }
 
+// Rows that were not scattered lie at their positions already.
+template <typename Index>
+bool SideColumns<Index>::lies_in_place(const Column& column) const {
+  const bool one_piece = column.chunks().size() < 2 || matches_.rows >= column.length();
+  return !side_.placement->scattered() && has_common_width(column.type()) && one_piece;
+}
+
 template <typename Index>
 std::vector<arrow::ArrayPtr> SideColumns<Index>::carry(const Column& scattered) {
   if (has_common_width(scattered.type())) {
@@ -110,7 +117,15 @@ Column SideColumns<Index>::take(const Column& column, std::string name) {
   if (worth_carrying(column)) {
     return {std::move(field), carry(scatter_column(column, *side_.placement, threads_))};
   }
+  if (lies_in_place(column)) return {std::move(field), carry(combine_chunks(column, threads_))};
   return {std::move(field), gather(column, Rows(rows().span(), side_.may_miss), threads_).chunks()};
+}
+
+template <typename Index>
+void SideColumns<Index>::forget() {
+  known_.clear();
+  rows_ = {};
+  positions_ = {};
 }
 
 template <typename Index>

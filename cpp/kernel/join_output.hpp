@@ -26,7 +26,10 @@ class SideColumns {
   // The column in every result row: carried if that pays, otherwise fetched by row number.
   [[nodiscard]] arrow::Column take(const arrow::Column& column, std::string name);
 
-  // The number of this side's row in every result row; computed once.
+  // Gives back what was kept for further columns; a further one makes it again.
+  void forget();
+
+  // The number of this side's row in every result row; kept.
   [[nodiscard]] const OwnedArray<Index>& rows();
 
   [[nodiscard]] bool may_miss() const { return side_.may_miss; }
@@ -39,6 +42,7 @@ class SideColumns {
 
   [[nodiscard]] const arrow::Column* find_known(const arrow::Column& column) const;
   [[nodiscard]] bool worth_carrying(const arrow::Column& column) const;
+  [[nodiscard]] bool lies_in_place(const arrow::Column& column) const;
   [[nodiscard]] std::vector<arrow::ArrayPtr> carry(const arrow::Column& scattered);
   [[nodiscard]] const OwnedArray<Index>& positions();
 

@@ -74,7 +74,7 @@ class Placement {
 // One side, ready to be matched. Without scattering, codes are read from where they are.
 template <typename Scheme, typename Index>
 struct Side {
-  const CodeReader* reader;
+  const CodeReader* reader;  // of a scattered side only while it is being scattered
   Placement<Index> placement;
   // What is kept of each code, by position; of an unscattered side only if it is to be compared.
   OwnedArray<typename Scheme::Local> locals;
