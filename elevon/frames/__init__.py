@@ -1,7 +1,8 @@
 """Arrow tables in and out: local kernels and distributed operators over a Communicator.
 
 The local operators are here by name; they are loaded at first use, because pyarrow takes longer
-to import than a rank takes to start. Distributed ones are in ``elevon.frames.distributed``.
+to import than a rank takes to start. Distributed ones are in ``elevon.frames.distributed``
+(join and sort), ``groupby``, ``sets``, ``expressions``, ``slices``, ``rolling`` and ``ranking``.
 """
 
 from __future__ import annotations

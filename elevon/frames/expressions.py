@@ -24,6 +24,8 @@ from elevon.frames.requests import Request, settle
 #: A column of the input by its name, or an expression over the input's columns.
 Source: TypeAlias = "str | pc.Expression"
 
+#: Expressions travel through the agent, which is no road for bulk data.
+LARGEST_EXPRESSION_BYTES: Final = 16 << 20
 #: What Arrow raises where an expression and a table do not fit.
 _MISFITS: Final = (
     pa.ArrowInvalid,
@@ -59,6 +61,11 @@ def to_bytes(expression: pc.Expression) -> bytes:
             f"the expression {expression} cannot travel to the ranks: {error}; "
             f"do it in a function of your own, with submit"
         ) from error
+    if len(data) > LARGEST_EXPRESSION_BYTES:
+        raise DescriptionError(
+            f"the expression takes {len(data):,} bytes, more than the {LARGEST_EXPRESSION_BYTES:,} "
+            f'that travel with a task: bring its values in as a table, and join with how="semi"'
+        )
     return data
 
 

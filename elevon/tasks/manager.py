@@ -15,7 +15,15 @@ import cloudpickle
 
 from elevon.errors import DescriptionError
 from elevon.model.ids import TaskId
-from elevon.model.operations import Call, InputRef, Load, Operation, Read
+from elevon.model.operations import (
+    Call,
+    InputRef,
+    Load,
+    Operation,
+    Read,
+    makes_dataset,
+    operation_name,
+)
 from elevon.model.tasks import TaskDescription, TaskOptions, with_options
 from elevon.session import Session
 from elevon.tasks.batch import resolve
@@ -175,8 +183,11 @@ class TaskManager(Verbs[Task]):
             The task.
 
         Raises:
-            DescriptionError: an option is wrong, or there are more or fewer inputs than needed.
+            DescriptionError: an option is wrong, there are more or fewer inputs than needed, or one
+                of them is going to be a value.
         """
+        if not isinstance(operation, Call):
+            _refuse_values(operation, frames)
         chosen = with_options(self._options, _with_ids(options))
         inputs = tuple(self._input(frame, chosen) for frame in frames)
         description = TaskDescription(operation=operation, inputs=inputs, options=chosen)
@@ -186,6 +197,16 @@ class TaskManager(Verbs[Task]):
         if isinstance(frame, Task | Dataset):
             return frame.id
         return self.options(ranks=options.ranks).from_arrow(frame).id
+
+
+def _refuse_values(operation: Operation, frames: Sequence[Frame]) -> None:
+    """Every rank would take the whole value, even an Arrow table, for its part of a frame."""
+    for frame in frames:
+        if isinstance(frame, Task) and not makes_dataset(frame.description.operation):
+            raise DescriptionError(
+                f"{operation_name(operation)}: {frame.id} ({frame.name}) gives a value, not a "
+                f'frame: have its function return Arrow tables, with options(returns="dataset")'
+            )
 
 
 def _with_ids(options: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from elevon.errors import DependencyFailed, SchemaError, TaskFailed
+from elevon.errors import DependencyFailed, DescriptionError, SchemaError, TaskFailed
 from elevon.tasks.dataset import Dataset
 from elevon.tasks.verbs import Verbs
 
@@ -148,6 +148,17 @@ def test_a_wrong_column_is_an_error_of_the_task_that_names_it(tasks, frame):
     with pytest.raises(DependencyFailed):
         child.result(60)
     assert frame.head(1).num_rows == 1
+
+
+def test_a_task_that_gives_a_value_is_no_frame(tasks, frame):
+    value = tasks.submit(lambda: pa.table({"x": [1]}))
+    for verb in (value.head, lambda: frame.merge(value, on="k"), frame.equals(frame).head):
+        with pytest.raises(DescriptionError, match="gives a value"):
+            verb()
+    made = tasks.options(returns="dataset", ranks=2).submit(
+        lambda comm: pa.table({"x": [comm.rank]})
+    )
+    assert rows(made.tail(1)) == [(1,)]
 
 
 def test_every_verb_was_tried_here():

@@ -62,7 +62,7 @@ def oracle(parts, by, chosen, dropna, kind):
     return ask(f"SELECT {', '.join([*by, *columns])} FROM t {where} {group}", t=table)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 @given(data=st.data(), size=st.sampled_from(SIZES), dropna=st.booleans())
 def test_the_groups_are_duckdbs(data, size, dropna):
     kinds = data.draw(st.lists(st.sampled_from(list(KEYS)), max_size=2))

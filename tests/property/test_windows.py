@@ -29,7 +29,7 @@ SQL = {
 numbers = st.none() | st.integers(-9, 9) | st.sampled_from([0.25, -1e6, 3.5])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=70)
 @given(
     data=st.data(),
     size=st.sampled_from(SIZES),
@@ -84,7 +84,7 @@ def test_what_has_left_the_window_leaves_no_trace(size):
     assert math.isnan(found["sum"].to_pylist()[1])
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 @given(
     data=st.data(),
     size=st.sampled_from(SIZES),
