@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "report": Entry("elevon.cli.report", "Where the time of a pilot's tasks went."),
     "explain": Entry("elevon.cli.explain", "Why a task is where it is."),
     "logs": Entry("elevon.cli.logs", "Show what a pilot's agent and ranks have printed."),
+    "rendezvous": Entry("elevon.cli.rendezvous", "Serve a rendezvous for ranks of TCP groups."),
     "agent": Entry("elevon.cli.agent", "Run a pilot's agent (pilots start it by themselves)."),
 }
 
