@@ -1,9 +1,9 @@
 """Join and sort over a private group of ranks: each rank passes its partition and gets its own.
 
 Before it: ``planning``, ``ordering`` and ``work`` (what to do), ``agreement`` (all ranks want the
-same), ``exchange`` (rows travel), ``heavy`` and ``splitters`` (where to), ``budget`` and
-``external`` (what if it is too much). After it: the agent's ranks, and user functions that have a
-communicator. Time spent in the exchange is measured by the communicator.
+same), ``exchange`` (rows travel), ``heavy`` and ``splitters`` (where to), ``parted`` (large ones),
+``budget`` and ``external`` (too large ones). After it: the agent's ranks, and user functions that
+have a communicator. Time spent in the exchange is measured by the communicator.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from elevon.frames.agreement import agree
 from elevon.frames.budget import Counts, count_arrivals, join_need, sort_need
 from elevon.frames.exchange import exchange_slices, replicate, rounds_for, shuffle
 from elevon.frames.external import join_external, sort_external
-from elevon.frames.heavy import NONE, HeavyKeys, find_heavy, shuffle_heavy
-from elevon.frames.layout import Layout, Placed, carried, shuffled
+from elevon.frames.heavy import NONE, find_heavy, shuffle_heavy
+from elevon.frames.layout import Placed, carried, shuffled
 from elevon.frames.ordering import plan_sort
+from elevon.frames.parted import MOST_PARTED, PARTS, is_large, join_parted, sort_parted
 from elevon.frames.planning import run_join
 from elevon.frames.ranges import MOST_RANGES, RANGE_SAMPLES, has_numbers, send_ranges
 from elevon.frames.splitters import choose_splitters, cut_run
@@ -206,8 +207,12 @@ def sort(
         return work.order.sort(table, threads)
     rounds = rounds_for(int(facts[:, 1].max()))
     if facts[:, 2].all() and comm.size <= MOST_RANGES:
-        splitters = choose_splitters(comm, work.order, table, facts[:, 0], 1, RANGE_SAMPLES)
+        parted = memory_bytes is None and is_large(facts[:, 1]) and comm.size <= MOST_PARTED
+        parts = PARTS if parted else 1
+        splitters = choose_splitters(comm, work.order, table, facts[:, 0], parts, RANGE_SAMPLES)
         # What is in order already is sorted without a copy, and hardly moves.
+        if not splitters.in_order and parted:
+            return sort_parted(comm, work.order, table, splitters, threads)
         if not splitters.in_order:
             return work.order.sort(send_ranges(comm, table, splitters, rounds, threads), threads)
     run = work.order.sort(table, threads)
@@ -253,11 +258,9 @@ def _join_in_memory(
 ) -> Placed:
     """Move the rows and run the kernel."""
     plan = work.plan
-    layout: Layout | None
     if route == "shuffle":
-        moved, spread = _shuffle_both(comm, work, facts, threads)
-        layout = None if spread else shuffled(plan, comm.size, comm.rank)
-    elif route == "replicate_right":
+        return _join_shuffled(comm, work, facts, threads)
+    if route == "replicate_right":
         moved = work.left, replicate(comm, work.right)
         layout = carried(plan, "left", schemas[0], layouts[0])
     else:
@@ -266,19 +269,26 @@ def _join_in_memory(
     return Placed(run_join(plan, *moved, work.nulls_equal, threads), layout)
 
 
-def _shuffle_both(
-    comm: Communicator, work: JoinWork, facts: Counts, threads: int
-) -> tuple[tuple[pa.Table, pa.Table], HeavyKeys]:
-    """Both sides by the hash of their keys, one after the other to bound the memory.
-
-    Returns:
-        The rows that arrived, and the keys that are not where their hash says.
-    """
+def _join_shuffled(comm: Communicator, work: JoinWork, facts: Counts, threads: int) -> Placed:
+    """Both sides by the hash of their keys, as far as they are not there already."""
+    layout = shuffled(work.plan, comm.size, comm.rank)
     # A settled side lies whole on the ranks of its hashes: dealing it out would move it.
     heavy = NONE if any(work.settled) else find_heavy(comm, work, facts[:, 2:4])
     rounds = rounds_for(int(facts[:, 0].max())), rounds_for(int(facts[:, 1].max()))
     if heavy:
-        return shuffle_heavy(comm, work, heavy, rounds, threads), heavy
+        moved, layout = shuffle_heavy(comm, work, heavy, rounds, threads), None
+    elif work.memory_bytes is None and is_large(facts[:, :2].sum(axis=1)):
+        # With a budget, ``join_need`` has counted on rounds.
+        return Placed(join_parted(comm, work, threads), layout)
+    else:
+        moved = _shuffle_both(comm, work, rounds, threads)
+    return Placed(run_join(work.plan, *moved, work.nulls_equal, threads), layout)
+
+
+def _shuffle_both(
+    comm: Communicator, work: JoinWork, rounds: tuple[int, int], threads: int
+) -> tuple[pa.Table, pa.Table]:
+    """What arrives of both sides, one after the other to bound the memory."""
     plan = work.plan
     sides = (
         (work.left, plan.left_on, plan.how in KEEPS_LEFT),
@@ -293,7 +303,7 @@ def _shuffle_both(
         else:
             keyed, alone = part_null_keys(table, on, keeps)
             moved.append(pa.concat_tables([shuffle(comm, keyed, on, threads, many), alone]))
-    return (moved[0], moved[1]), heavy
+    return moved[0], moved[1]
 
 
 def _routed(

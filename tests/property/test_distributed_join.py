@@ -1,5 +1,7 @@
 """The distributed join against DuckDB, over threads: every kind, key type and number of ranks."""
 
+from unittest import mock
+
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, SchemaError, UsageError
+from elevon.frames import parted
 from elevon.frames.distributed import choose_route, join
 from elevon.testing.threads import ThreadGroup
 from tests.frames_support import KEYS, SIZES, multiset, partitions
@@ -49,8 +52,9 @@ def oracle(left, right, keys, how, nulls_equal):
     how=st.sampled_from(HOWS),
     nulls=st.booleans(),
     memory_bytes=st.sampled_from([None, None, 500]),
+    parted_bytes=st.sampled_from([0, parted.PARTED_BYTES]),
 )
-def test_the_rows_are_duckdbs(data, size, how, nulls, memory_bytes):
+def test_the_rows_are_duckdbs(data, size, how, nulls, memory_bytes, parted_bytes):
     pairs = data.draw(st.lists(st.sampled_from(PAIRS), min_size=1, max_size=2))
     # One side is often much smaller, so that it is replicated.
     small, large = data.draw(st.sampled_from([(40, 40), (3, 60)]))
@@ -59,18 +63,19 @@ def test_the_rows_are_duckdbs(data, size, how, nulls, memory_bytes):
     if data.draw(st.booleans()):
         left, right = rename(right, "rid", "lid"), rename(left, "lid", "rid")
     keys = [f"k{i}" for i in range(len(pairs))]
-    parts = ThreadGroup(size).run(
-        lambda comm: join(
-            comm,
-            left[comm.rank],
-            right[comm.rank],
-            keys,
-            keys,
-            how,
-            nulls_equal=nulls,
-            memory_bytes=memory_bytes,
+    with mock.patch.object(parted, "PARTED_BYTES", parted_bytes):
+        parts = ThreadGroup(size).run(
+            lambda comm: join(
+                comm,
+                left[comm.rank],
+                right[comm.rank],
+                keys,
+                keys,
+                how,
+                nulls_equal=nulls,
+                memory_bytes=memory_bytes,
+            )
         )
-    )
     expected = oracle(pa.concat_tables(left), pa.concat_tables(right), len(pairs), how, nulls)
     assert len({str(part.schema) for part in parts}) == 1
     assert parts[0].column_names == expected.column_names

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import SchemaError
-from elevon.frames import distributed
+from elevon.frames import distributed, parted
 from elevon.frames.distributed import sort
 from elevon.frames.exchange import even_bounds, gather_table, repartition
 from elevon.frames.ordering import Order, plan_sort
@@ -148,14 +148,20 @@ PLAIN = [
     size=st.sampled_from([2, 3, 7]),
     kind=st.sampled_from(PLAIN),
     ascending=st.booleans(),
+    parted_bytes=st.sampled_from([0, parted.PARTED_BYTES]),
 )
-def test_plain_numbers_leave_for_their_range_before_they_are_sorted(data, size, kind, ascending):
+def test_plain_numbers_leave_for_their_range_before_they_are_sorted(
+    data, size, kind, ascending, parted_bytes
+):
     parts = data.draw(partitions([kind], size, "row"))
     order = plan_sort(parts[0].schema, "k0", ascending)
     values = [value for part in parts for value in part["k0"].to_pylist()]
     plain = all(has_numbers(order, part) for part in parts)
     assert plain == (None not in values and not any(value != value for value in values))
-    with mock.patch.object(distributed, "cut_run", wraps=distributed.cut_run) as by_runs:
+    with (
+        mock.patch.object(distributed, "cut_run", wraps=distributed.cut_run) as by_runs,
+        mock.patch.object(parted, "PARTED_BYTES", parted_bytes),
+    ):
         ranges = ThreadGroup(size).run(lambda comm: sort(comm, parts[comm.rank], "k0", ascending))
     whole, result = pa.concat_tables(parts), pa.concat_tables(ranges)
     rows = oracle(whole, ["k0"], [ascending], "last")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.comm.timed import TimedCommunicator
+from elevon.frames import parted
 from elevon.frames.budget import hash_keys, owners
 from elevon.frames.distributed import join, place_join
 from elevon.frames.layout import Layout, Placed
@@ -93,9 +96,10 @@ def keyed_tables(draw, size):
     keys=st.sampled_from([(["k"], ["k"]), (["k", "j"], ["k", "j"]), (["k", "j"], ["j", "k"])]),
     nulls=st.booleans(),
     memory_bytes=st.sampled_from([None, None, 300]),
+    parted_bytes=st.sampled_from([0, parted.PARTED_BYTES]),
 )
 def test_a_chain_of_joins_with_layouts_is_the_chain_without(
-    data, size, hows, keys, nulls, memory_bytes
+    data, size, hows, keys, nulls, memory_bytes, parted_bytes
 ):
     a, b, c = data.draw(keyed_tables(size))
     swapped = data.draw(st.booleans())
@@ -116,7 +120,8 @@ def test_a_chain_of_joins_with_layouts_is_the_chain_without(
             sides.reverse()
         return join_placed(comm, sides, keys[1], hows[1], nulls, None)
 
-    parts = ThreadGroup(size).run(lambda comm: chain(comm, True))
+    with mock.patch.object(parted, "PARTED_BYTES", parted_bytes):
+        parts = ThreadGroup(size).run(lambda comm: chain(comm, True))
     (expected,) = ThreadGroup(1).run(whole)
     assert multiset(pa.concat_tables([part.table for part in parts])) == multiset(expected.table)
     for rank, part in enumerate(parts):

@@ -1,0 +1,136 @@
+"""Large tables part by part: what has been worked on is free before the next part arrives.
+
+Before it: ``exchange`` and ``ranges``. After it: ``distributed`` comes here with tables for which
+memory matters. All rows are packed at once, in a few parts for each rank; then part after part
+travels, is joined or sorted, and is released. So a rank never holds at one time its input, all that
+arrived, the kernel's scratch and the result, but its input, what it has not sent yet, and one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from elevon import _native
+from elevon.comm.protocol import Array, Communicator
+from elevon.frames.budget import Counts
+from elevon.frames.exchange import unpack
+from elevon.frames.ordering import Order
+from elevon.frames.planning import run_join
+from elevon.frames.ranges import number_rows
+from elevon.frames.splitters import Splitters
+from elevon.frames.work import KEEPS_LEFT, KEEPS_RIGHT, JoinWork, part_null_keys
+
+#: Parts for each rank. Four keep the peak at 2.55 times the input (with the result of a join as
+#: large as one side), six at 2.4; more would cost time, because the kernel moves rows to eight
+#: targets at most at full speed.
+PARTS: Final = 6
+#: A rank with fewer bytes joins and sorts in one go: it is faster, and the memory is no matter.
+PARTED_BYTES: Final = 256 << 20
+#: A sort compares every row with the splitters of all parts: more ranks than this do without.
+MOST_PARTED: Final = 8
+
+
+def join_parted(comm: Communicator, work: JoinWork, threads: int) -> pa.Table:
+    """Join two tables of which none has a key that is heavy.
+
+    Collective.
+
+    Args:
+        comm: the group.
+        work: this rank's share.
+        threads: how many threads the kernels may use.
+
+    Returns:
+        This rank's part of the result, as after a shuffle of both sides.
+    """
+    plan = work.plan
+    left = _send_side(comm, work, work.left, plan.left_on, plan.how in KEEPS_LEFT, threads)
+    right = _send_side(comm, work, work.right, plan.right_on, plan.how in KEEPS_RIGHT, threads)
+    # Rows without a key meet nobody, so they may be joined by themselves.
+    results = [run_join(plan, left.alone, right.alone, work.nulls_equal, threads)]
+    for part in range(PARTS):
+        sides = left.take(part, work.settled[0]), right.take(part, work.settled[1])
+        results.append(run_join(plan, *sides, work.nulls_equal, threads))
+        del sides
+        _native.trim_pool()
+    return pa.concat_tables(results)
+
+
+def sort_parted(
+    comm: Communicator, order: Order, table: pa.Table, splitters: Splitters, threads: int
+) -> pa.Table:
+    """Sort a table whose key is a plain number.
+
+    Collective.
+
+    Args:
+        comm: the group.
+        order: the order to be.
+        table: this rank's rows.
+        splitters: PARTS ranges for each rank.
+        threads: how many threads the kernels may use.
+
+    Returns:
+        This rank's ranges.
+    """
+    (key,) = order.by
+    numbers = number_rows(splitters, table.column(key), comm.rank, 0)
+    ranges = comm.size * PARTS
+    messages = _native.partition_numbered(table, numbers.data, ranges, threads)
+    parts = _Parts(comm, table.schema, list(messages), table.slice(0, 0))
+    del messages
+    results = []
+    for part in range(PARTS):
+        results.append(order.sort(parts.take(part, settled=False), threads))
+        _native.trim_pool()
+    return pa.concat_tables(results)
+
+
+def is_large(nbytes: Counts) -> bool:
+    """Whether the largest of all ranks' inputs is worth the parts."""
+    return int(nbytes.max()) >= PARTED_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The packed parts of all ranks' ranges, in order of (rank, part), while they are sent."""
+
+    comm: Communicator
+    schema: pa.Schema
+    messages: list[_native.Packed | None]
+    alone: pa.Table
+
+    def take(self, part: int, settled: bool) -> pa.Table:
+        """This rank's rows of one part; what was sent for it is forgotten.
+
+        Collective, unless the side is settled: then only the own messages hold rows.
+        """
+        outgoing = [self._forget(rank * PARTS + part) for rank in range(self.comm.size)]
+        arrived = [outgoing[self.comm.rank]] if settled else self.comm.alltoallv(outgoing)
+        return unpack(self.schema, arrived)
+
+    def _forget(self, index: int) -> Array:
+        message, self.messages[index] = self.messages[index], None
+        assert message is not None
+        return np.asarray(memoryview(message), dtype=np.uint8)
+
+
+def _send_side(
+    comm: Communicator,
+    work: JoinWork,
+    table: pa.Table,
+    on: Sequence[int],
+    keeps: bool,
+    threads: int,
+) -> _Parts:
+    """Pack one side of a join."""
+    alone = table.slice(0, 0)
+    if not work.nulls_equal:
+        table, alone = part_null_keys(table, on, keeps)
+    messages = _native.partition(table, on, comm.size * PARTS, threads)
+    return _Parts(comm, table.schema, list(messages), alone)
