@@ -156,12 +156,17 @@ class StartGang(msgspec.Struct, frozen=True, gc=False):
 
 
 class AbortGang(msgspec.Struct, frozen=True, gc=False):
-    """Make these members leave the attempt, by force if they do not within the grace period."""
+    """Make these members leave the attempt, by force if they do not within the grace period.
+
+    ``position`` is the member of the gang that is to blame, or -1; ``lost``, whether it is gone.
+    """
 
     task: TaskId
     attempt: int
     ranks: tuple[RankId, ...]
     reason: str
+    position: int = -1
+    lost: bool = False
 
 
 class EndTask(msgspec.Struct, frozen=True, gc=False):

@@ -22,7 +22,13 @@ from elevon.agent.operators import Job, prepare
 from elevon.agent.store import InputUnavailable, PartitionStore
 from elevon.comm.protocol import Communicator
 from elevon.comm.timed import TimedCommunicator
-from elevon.errors import CollectiveTimeout, CommunicatorError, GroupAborted, TaskError
+from elevon.errors import (
+    CollectiveTimeout,
+    CommunicatorError,
+    GroupAborted,
+    MemberLost,
+    TaskError,
+)
 from elevon.model.ids import RankId, TaskId
 from elevon.model.operations import Call, Load, WriteParquet, makes_dataset
 from elevon.model.outcomes import Failure, FailureKind, PartOutcome, Stamps
@@ -42,7 +48,9 @@ class World(Protocol):
     ) -> Communicator:
         """The communicator of these ranks; returns when all of them have come."""
 
-    def interrupt(self, context: int, reason: str, rank: int | None = None) -> None:
+    def interrupt(
+        self, context: int, reason: str, rank: int | None = None, lost: bool = False
+    ) -> None:
         """End a group of this process, also while it is being opened. Thread-safe."""
 
     def evict(self, contexts: Iterable[int]) -> None:
@@ -91,7 +99,9 @@ class Executor:
         with self._lock:
             current = self._current
             if current is not None and (current.task, current.attempt) == attempt:
-                self.world.interrupt(current.context, message.reason, _blamed(message))
+                self.world.interrupt(
+                    current.context, message.reason, _blamed(message), message.lost
+                )
                 return
             # Either it has ended here already, or this word has overtaken its RunTask, which comes
             # by the other channel.
@@ -126,7 +136,8 @@ class Executor:
             self._current = message
             early = self._early.pop((message.task, message.attempt), None)
         if early is not None:
-            raise GroupAborted(early.reason, rank=_blamed(early))
+            kind = MemberLost if early.lost else GroupAborted
+            raise kind(early.reason, rank=_blamed(early))
 
     def _decode(self, message: RunTask) -> Job:
         function = None

@@ -355,7 +355,9 @@ class Reactor:
             self._step(TimedOut(task, attempt, self._clock()))
 
     def _abort_gang(self, command: AbortGang) -> None:
-        interrupt = Interrupt(command.task, command.attempt, command.reason, -1)
+        interrupt = Interrupt(
+            command.task, command.attempt, command.reason, command.position, command.lost
+        )
         for rank in command.ranks:
             if rank in self._world.ranks:
                 self._doors.to_rank(self._world.ranks[rank].control, interrupt)

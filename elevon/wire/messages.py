@@ -222,13 +222,14 @@ WorkMessage: TypeAlias = RunTask | Repair | Exit
 class Interrupt(_Message, frozen=True):
     """Leave this attempt: every collective of it ends with an error at once.
 
-    ``position`` is the member to blame, or -1.
+    ``position`` is the member to blame, or -1; ``lost``, whether it is gone.
     """
 
     task: TaskId
     attempt: int
     reason: str
     position: int
+    lost: bool = False
 
 
 class Drop(_Message, frozen=True):

@@ -71,8 +71,9 @@ class LonelyWorld:
         self.groups.append(LonelyGroup())
         return self.groups[-1]
 
-    def interrupt(self, context, reason, rank=None):
+    def interrupt(self, context, reason, rank=None, lost=False):
         self.interrupts[context] = reason
+        self.blamed = (rank, lost)
         for group in self.groups:
             group.interrupted = reason
 
@@ -205,13 +206,14 @@ def test_an_interrupt_reaches_the_group_of_its_attempt_only(executor, world):
         comm.barrier()
         executor.interrupt(Interrupt(TaskId("task.1"), 2, "another attempt", -1))
         comm.barrier()
-        executor.interrupt(Interrupt(TaskId("task.1"), 1, "this one", 2))
+        executor.interrupt(Interrupt(TaskId("task.1"), 1, "this one", 2, lost=True))
         comm.barrier()
 
     executor._functions["digest"] = work
     outcome = run(executor, call(None))
     assert outcome.failure.kind is FailureKind.ABORTED
     assert "this one" in outcome.failure.message
+    assert world.blamed == (2, True)
 
 
 def test_an_interrupt_before_the_group_is_open_is_not_lost(executor, world):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from elevon.agent.events import AbortGang
 from elevon.model.outcomes import FailureKind
 from elevon.model.states import TaskState
-from tests.scheduler_support import Rig, aborted, dropped, ended, started
+from tests.scheduler_support import Rig, aborted, dropped, ended, only, started
 
 ABORTED = FailureKind.ABORTED
 
@@ -22,6 +23,23 @@ def test_the_first_failing_part_makes_the_others_leave():
     assert ended(rig.fail("f", 0, kind=ABORTED)) == ["f"]
     failure = rig.failure("f")
     assert (failure.kind, failure.rank, failure.host) == (FailureKind.ERROR, 1, "node0")
+
+
+def test_those_who_leave_are_told_whom_to_blame():
+    rig = Rig()
+    rig.read("x", ranks=2)
+    rig.call("f", ranks=2)
+    assert rig.gang("f") == (2, 3)
+    (told,) = only(rig.fail("f", 1), AbortGang)
+    assert (told.position, told.lost) == (1, False)
+    rig = Rig()
+    rig.call("f", ranks=3)
+    (told,) = only(rig.gone(0), AbortGang)
+    assert (told.position, told.lost) == (0, True)
+    rig = Rig()
+    rig.call("f", ranks=2)
+    (told,) = only(rig.cancel("f"), AbortGang)
+    assert (told.position, told.lost) == (-1, False)
 
 
 def test_the_rank_in_a_failure_is_the_number_within_the_gang():

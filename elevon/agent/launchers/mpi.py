@@ -66,7 +66,7 @@ OPEN_MPI = Flavour(
         "OMPI_MCA_mtl": "^ofi",
     },
     survives_rank_loss=True,
-    leftovers=(),
+    leftovers=("sm_segment.*",),
 )
 
 # Open MPI 4, as Debian 12 and many sites have it: no ULFM in its launcher.
@@ -76,7 +76,7 @@ OPEN_MPI_4 = Flavour(
     arguments=("--bind-to", "none"),
     env={**OPEN_MPI.env, "OMPI_MCA_rmaps_base_oversubscribe": "1"},
     survives_rank_loss=False,
-    leftovers=(),
+    leftovers=("vader_segment.*",),
 )
 
 MPICH = Flavour(

@@ -155,19 +155,29 @@ class Attempts:
             return
         node = self._board.slots.node(attempt.gang[member])
         attempt.cause = verdicts.own_failure(failure, member, node)
-        self._abort(record, attempt, verdicts.first_line(failure))
+        lost = failure.kind is FailureKind.RANK_LOST
+        self._abort(record, attempt, verdicts.first_line(failure), member, lost)
 
     def _stopping(self, record: TaskRecord, attempt: Attempt, event: TaskEvent) -> None:
         self._board.book.move(record, event)
         self._board.contexts.retire(attempt.context)
 
-    def _abort(self, record: TaskRecord, attempt: Attempt, reason: str) -> None:
-        """Tell the members that still run to leave, once."""
+    def _abort(
+        self,
+        record: TaskRecord,
+        attempt: Attempt,
+        reason: str,
+        culprit: int = -1,
+        lost: bool = False,
+    ) -> None:
+        """Tell the members that still run to leave, once, and who is to blame."""
         work = self._board.slots.work
         running = tuple(rank for rank in attempt.gang if work[rank] is record)
         if running and not attempt.abort_sent:
             attempt.abort_sent = True
-            self._board.commands.append(AbortGang(record.task, attempt.number, running, reason))
+            self._board.commands.append(
+                AbortGang(record.task, attempt.number, running, reason, culprit, lost)
+            )
 
     # ------------------------------------------------------------ end
 
