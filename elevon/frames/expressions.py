@@ -1,8 +1,8 @@
 """Rows and columns chosen or computed by Arrow expressions: filter, select, assign, rename, drop.
 
-Before it: ``requests``. After it: the agent's ranks and user functions; the client packs
-expressions with ``to_bytes``. No row travels: each rank works on its own rows, once all have
-agreed. Expressions run in Arrow's streaming engine on one thread, which keeps the order of rows.
+Before it: ``requests`` and the take kernel. After it: the agent's ranks and user functions; the
+client packs expressions with ``to_bytes``. No row travels: each rank works on its own rows, once
+all have agreed. Expressions run in Arrow's streaming engine on one thread, which keeps the order.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import acero
@@ -18,7 +19,8 @@ from pyarrow import acero
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError, SchemaError, UsageError
 from elevon.frames.agreement import spell
-from elevon.frames.planning import find_column
+from elevon.frames.exchange import take_rows
+from elevon.frames.planning import check_columns, find_column
 from elevon.frames.requests import Request, settle
 
 #: A column of the input by its name, or an expression over the input's columns.
@@ -104,7 +106,12 @@ def filter_rows(comm: Communicator, table: pa.Table, predicate: pc.Expression) -
     """
 
     def run(rows: pa.Table) -> pa.Table:
-        return _stream(rows, acero.Declaration("filter", acero.FilterNodeOptions(predicate)))
+        check_columns(rows.schema)
+        found = _evaluated(rows, {"": predicate}).column(0)
+        if found.type != pa.bool_():
+            raise SchemaError(f"filter {predicate}: gives {found.type}, not true or false")
+        kept = np.flatnonzero(pc.fill_null(found, False).to_numpy())
+        return rows if len(kept) == rows.num_rows else take_rows(rows, kept)
 
     return _locally(comm, table, f"filter {predicate}", run)
 
@@ -214,9 +221,21 @@ def _locally(
     return checked(table, UsageError)
 
 
-def _stream(table: pa.Table, step: acero.Declaration) -> pa.Table:
-    source = acero.Declaration("table_source", acero.TableSourceNodeOptions(table))
-    return acero.Declaration.from_sequence([source, step]).to_table(use_threads=False)
+def _evaluated(table: pa.Table, expressions: Mapping[str, pc.Expression]) -> pa.Table:
+    source = acero.Declaration("table_source", acero.TableSourceNodeOptions(_readable(table)))
+    options = acero.ProjectNodeOptions(list(expressions.values()), list(expressions))
+    steps = [source, acero.Declaration("project", options)]
+    return acero.Declaration.from_sequence(steps).to_table(use_threads=False)
+
+
+def _readable(table: pa.Table) -> pa.Table:
+    """Views as plain text and bytes: Polars hands out views, and Arrow's functions take none."""
+    kinds = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    for index, field in enumerate(table.schema):
+        if field.type in kinds:
+            column = table.column(index).cast(kinds[field.type])
+            table = table.set_column(index, field.name, column)
+    return table
 
 
 def _computed(table: pa.Table, columns: Mapping[str, Source]) -> pa.Table:
@@ -224,10 +243,7 @@ def _computed(table: pa.Table, columns: Mapping[str, Source]) -> pa.Table:
     derived = {name: it for name, it in columns.items() if not isinstance(it, str)}
     found = {}
     if derived:
-        options = acero.ProjectNodeOptions(list(derived.values()), list(derived))
-        found = dict(
-            zip(derived, _stream(table, acero.Declaration("project", options)), strict=True)
-        )
+        found = dict(zip(derived, _evaluated(table, derived).columns, strict=True))
     made = [
         table.column(find_column(table.schema, it, "the table"))
         if isinstance(it, str)

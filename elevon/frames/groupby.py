@@ -120,7 +120,8 @@ def _prepare(
     schema, on = rows.schema, tuple(range(len(keys)))
     check_columns(schema)
     missing = missing_keys(rows, on) if dropna else None
-    rows = rows if missing is None else rows.filter(pc.invert(missing))
+    if missing is not None:
+        rows = take_rows(rows, np.flatnonzero(pc.invert(missing).to_numpy()))
     work = _Work(
         rows,
         on,

@@ -132,7 +132,7 @@ def _result_type(schema: pa.Schema, wanted: Aggregate, kind: pa.DataType) -> pa.
         return kind if t.is_duration(kind) else _summed(kind)
     if not is_key_type(kind) or t.is_null(kind):
         raise SchemaError(f"cannot compute {function} of {column!r}: {kind} has no order")
-    return _values(kind)
+    return _values(kind) if t.is_dictionary(kind) else kind
 
 
 def _values(kind: pa.DataType) -> pa.DataType:

@@ -23,7 +23,7 @@ from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
 from elevon.frames.agreement import spell
 from elevon.frames.grouping import Column, Rows
-from elevon.frames.measures import check_number, in_form
+from elevon.frames.measures import check_number, in_form, is_number
 from elevon.frames.planning import find_column
 from elevon.frames.requests import Request, settle
 from elevon.model.algebra import Window
@@ -91,6 +91,8 @@ class _Values:
     @staticmethod
     def of(column: Column) -> _Values:
         valid = column.is_valid().to_numpy().astype(np.float64)
+        if not is_number(column.type):  # they are only counted
+            return _Values(np.zeros(len(column)), valid)
         return _Values(in_form(column, "real").fill_null(0.0).to_numpy(), valid)
 
 

@@ -111,7 +111,14 @@ def _valid(table: pa.Table, one: Spread) -> pa.Table:
     column = table.column(one.column)
     if one.quantile is not None:
         column = in_form(column, "real")
-    return pa.table({"value": column.drop_null()})
+    return _without_nulls(pa.table({"value": column}), 0)
+
+
+def _without_nulls(table: pa.Table, column: int) -> pa.Table:
+    values = table.column(column)
+    if not values.null_count:
+        return table
+    return take_rows(table, np.flatnonzero(values.is_valid().to_numpy()))
 
 
 def _meet(
@@ -127,7 +134,7 @@ def _meet(
     Values are each once per group if they are only counted, and in order if not.
     """
     names = [str(i) for i in range(len(on))]
-    rows = table.filter(table.column(one.column).is_valid())
+    rows = _without_nulls(table, one.column)
     column = rows.column(one.column)
     value = column if one.quantile is None else in_form(column, "real")
     rows = rows.select(list(on)).rename_columns(names).append_column("value", value)

@@ -149,7 +149,7 @@ BAD = {
     "by": (lambda c, t: repartition(c, t, ["z"]), SchemaError, "no column 'z'"),
     "unordered": (lambda c, t: equals(c, t, t, ordered=False), SchemaError, "not compared"),
     "field": (lambda c, t: filter_rows(c, t, pc.field("z") > 1), SchemaError, "z"),
-    "number": (lambda c, t: filter_rows(c, t, pc.field("x")), SchemaError, "bool"),
+    "number": (lambda c, t: filter_rows(c, t, pc.field("x")), SchemaError, "not true or false"),
     "types": (lambda c, t: project(c, t, {"y": pc.field("s") * 2}), SchemaError, "no kernel"),
     "select": (lambda c, t: project(c, t, {"y": "z"}), SchemaError, "no column 'z'"),
     "rename": (lambda c, t: rename(c, t, {"x": "s"}), SchemaError, "two columns"),

@@ -1,0 +1,122 @@
+"""The table algebra takes every type that tables bring, also where functions of Arrow do not."""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from elevon.frames.expressions import filter_rows, project
+from elevon.frames.groupby import groupby
+from elevon.frames.ranking import rank_rows
+from elevon.frames.rolling import rolling
+from elevon.frames.sets import combine_sets, drop_duplicates
+from elevon.frames.slices import concat, equals, repartition, slice_rows
+from elevon.model.algebra import Aggregate, Window
+from elevon.testing.threads import ThreadGroup
+from tests.algebra_support import shared
+from tests.frames_support import multiset
+
+ROWS = 12
+WORDS = ["x", "y", None] * 4
+#: Compared by the kernels: keys of groups, sets and ranks.
+SCALARS = {
+    "k": pa.array([i % 3 if i % 5 else None for i in range(ROWS)], pa.int8()),
+    "dictionary": pa.array(WORDS).dictionary_encode(),
+    "uuid": pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.array([bytes([i % 4]) * 16 for i in range(ROWS)], pa.binary(16))
+    ),
+    "view": pa.array(WORDS, pa.string_view()),
+    "bytes": pa.array([b"a", None, b"b"] * 4, pa.binary_view()),
+    "large": pa.array(WORDS, pa.large_string()),
+    "fixed": pa.array([b"ab", b"ac", None] * 4, pa.binary(2)),
+    "half": pa.array([0.0, -0.0, None, 1.5] * 3, pa.float16()),
+    "nothing": pa.nulls(ROWS),
+    "flag": pa.array([True, False, None] * 4),
+    "date": pa.array([86_400_000 * (i % 3) for i in range(ROWS)], pa.date64()),
+    "time": pa.array([i % 5 for i in range(ROWS)], pa.time32("s")),
+    "zoned": pa.array([i % 5 for i in range(ROWS)], pa.timestamp("ms", "UTC")),
+    "decimal": pa.array([i % 5 for i in range(ROWS)], pa.decimal128(20, 2)),
+    "wide": pa.array([i % 5 for i in range(ROWS)], pa.decimal256(40, 2)),
+}
+#: Carried along.
+NESTED = {
+    "list": pa.array([[i] * (i % 3) if i % 4 else None for i in range(ROWS)]),
+    "struct": pa.array([{"a": i, "b": str(i)} if i % 4 else None for i in range(ROWS)]),
+    "pair": pa.array([[1, 2]] * ROWS, pa.list_(pa.int8(), 2)),
+    "map": pa.array([[("a", 1)]] * ROWS, pa.map_(pa.string(), pa.int8())),
+}
+TABLE = pa.table({"n": pa.array(range(ROWS)), **SCALARS, **NESTED})
+PLAIN = pa.table(SCALARS)
+
+
+def together(operator, table=TABLE, size=3):
+    """What three ranks make, which must be what one makes."""
+    parts = ThreadGroup(size).run(lambda comm: operator(comm, shared(table, comm)))
+    (alone,) = ThreadGroup(1).run(lambda comm: operator(comm, table))
+    assert [part.schema for part in parts] == [alone.schema] * size
+    return pa.concat_tables(parts), alone
+
+
+IN_ORDER = {
+    "drop_duplicates": lambda c, t: drop_duplicates(c, t, ["k", "dictionary"]),
+    "concat": lambda c, t: concat(c, [t, t]),
+    "slice": lambda c, t: slice_rows(c, t, 1, -1),
+    "filter": lambda c, t: filter_rows(c, t, (pc.field("view") == "x") & (pc.field("k") >= 0)),
+    "project": lambda c, t: project(c, t, {"l": "list", "u": pc.utf8_upper(pc.field("view"))}),
+    "rolling": lambda c, t: rolling(
+        c, t, 2, [Window("a", "half", "sum"), Window("b", "list", "count")]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_columns_of_all_types_come_along(name):
+    whole, alone = together(IN_ORDER[name])
+    assert whole.num_rows > 0
+    assert whole.equals(alone)
+
+
+def test_rows_of_all_types_travel():
+    whole, _ = together(lambda c, t: repartition(c, t, ["dictionary"]))
+    assert sorted(whole["n"].to_pylist()) == list(range(ROWS))
+    assert ThreadGroup(2).run(lambda c: equals(c, shared(TABLE, c), shared(TABLE, c))) == [True] * 2
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_values_of_any_comparable_type_are_keys_and_have_extremes(name):
+    distinct = len({str(value) for value in PLAIN[name].to_pylist()} - {"-0.0"})
+    found, _ = together(lambda c, t: drop_duplicates(c, t.select([name])))
+    assert found.num_rows == distinct
+    ranked, _ = together(lambda c, t: rank_rows(c, t, name, "dense"))
+    assert max(filter(None, ranked["rank"].to_pylist()), default=0) == distinct - (
+        1 if PLAIN[name].null_count else 0
+    )
+    groups = pa.table({"g": [1] * ROWS, "v": SCALARS[name]})
+    wanted = [Aggregate("u", "v", "nunique"), Aggregate("n", "v", "count")]
+    if name != "nothing":
+        wanted += [Aggregate("least", "v", "min"), Aggregate("most", "v", "max")]
+    by_value, alone = together(lambda c, t: groupby(c, t, ["g"], wanted), groups)
+    assert multiset(by_value) == multiset(alone)
+    assert by_value["n"].to_pylist() == [ROWS - PLAIN[name].null_count]
+    if name not in ("nothing", "half"):
+        values = [value for value in PLAIN[name].to_pylist() if value is not None]
+        extremes = [by_value[column].to_pylist()[0] for column in ("least", "most")]
+        assert list(map(str, extremes)) == [str(min(values)), str(max(values))]
+
+
+def test_sets_of_all_types():
+    whole, alone = together(lambda c, t: combine_sets(c, "union", t, t), PLAIN)
+    assert multiset(whole) == multiset(alone)
+    assert (
+        ThreadGroup(3).run(lambda c: equals(c, shared(PLAIN, c), shared(PLAIN, c), ordered=False))
+        == [True] * 3
+    )
+
+
+def test_expressions_read_the_text_that_polars_hands_out():
+    table = pa.table(pl.DataFrame({"s": ["a", "b", None], "x": [1, 2, 3]}))
+    whole, _ = together(lambda c, t: filter_rows(c, t, pc.field("s") == "b"), table)
+    assert whole.to_pylist() == [{"s": "b", "x": 2}]
+    assert whole.schema == table.schema
