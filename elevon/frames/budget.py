@@ -51,18 +51,21 @@ class Portions:
     part_bytes: int
 
 
-def join_need(routed: Counts, moving: Counts) -> int:
+def join_need(routed: Counts, moving: Counts, copied: Counts) -> int:
     """Bytes that the most loaded rank needs to join in memory.
 
     Args:
         routed: bytes of both sides on each rank after the exchange.
         moving: bytes that each rank sends, of both sides.
+        copied: bytes that each rank copies before it sends them.
 
     Returns:
-        The need: what has arrived with the kernel's scratch, or while the second side arrives with
-        what two rounds hold; whichever is more.
+        The need: what has arrived, the kernel's scratch, and what is on its way in two rounds. For
+        a group of one the scratch alone.
     """
-    in_flight = 2 * np.minimum(moving.sum(axis=1), ROUND_BYTES)
+    if len(routed) == 1:
+        return int(routed.sum()) * JOIN_SCRATCH
+    in_flight = 2 * np.minimum(moving.sum(axis=1), ROUND_BYTES) + copied
     return int((routed.sum(axis=1) * (1 + JOIN_SCRATCH) + in_flight).max())
 
 

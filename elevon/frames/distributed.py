@@ -137,20 +137,20 @@ def place_join(
         )  # fmt: skip
 
     if comm.size == 1 and memory_bytes is None:
-        work = prepare()
-        table = run_join(work.plan, work.left, work.right, nulls_equal, threads)
-        return Placed(table, shuffled(work.plan, 1, 0))
+        return _join_alone(prepare(), threads)
     work, facts = agree(comm, prepare)
     # From here on a side is settled if it is on every rank.
     work = replace(work, settled=(bool(facts[:, 4].all()), bool(facts[:, 5].all())))
     route = choose_route(how, facts[:, :2], work.settled)
     if memory_bytes is not None:
         routed = _routed(comm, work, facts, route, threads)
-        if join_need(routed, _moving(facts, route, work.settled)) > memory_bytes:
+        if join_need(routed, _moving(facts, route, work.settled), facts[:, 6]) > memory_bytes:
             if route != "shuffle":
                 routed = _routed(comm, work, facts, "shuffle", threads)
             table = join_external(comm, work, facts, routed, memory_bytes, threads)
             return Placed(table, shuffled(work.plan, comm.size, comm.rank))
+    if comm.size == 1:
+        return _join_alone(work, threads)
     return _join_in_memory(comm, work, facts, route, threads, (left.schema, right.schema), layouts)
 
 
@@ -247,6 +247,12 @@ def choose_route(
     return "shuffle"
 
 
+def _join_alone(work: JoinWork, threads: int) -> Placed:
+    """A group of one has nothing to exchange."""
+    table = run_join(work.plan, work.left, work.right, work.nulls_equal, threads)
+    return Placed(table, shuffled(work.plan, 1, 0))
+
+
 def _join_in_memory(
     comm: Communicator,
     work: JoinWork,
@@ -272,8 +278,10 @@ def _join_in_memory(
 def _join_shuffled(comm: Communicator, work: JoinWork, facts: Counts, threads: int) -> Placed:
     """Both sides by the hash of their keys, as far as they are not there already."""
     layout = shuffled(work.plan, comm.size, comm.rank)
-    # A settled side lies whole on the ranks of its hashes: dealing it out would move it.
-    heavy = NONE if any(work.settled) else find_heavy(comm, work, facts[:, 2:4])
+    # A settled side lies whole on the ranks of its hashes: dealing it out would move it. And with a
+    # budget ``join_need`` has counted neither the copies that this takes nor those it leaves.
+    spread = not any(work.settled) and work.memory_bytes is None
+    heavy = find_heavy(comm, work, facts[:, 2:4]) if spread else NONE
     rounds = rounds_for(int(facts[:, 0].max())), rounds_for(int(facts[:, 1].max()))
     if heavy:
         moved, layout = shuffle_heavy(comm, work, heavy, rounds, threads), None

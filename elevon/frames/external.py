@@ -150,7 +150,7 @@ def _join_part(
                 _run(work, left, _read(spill, some, schemas[1]), threads)
                 for some in _batches(pieces[1], portions.part_bytes)
             ]
-    # Also a part that is too large where neither side may be sliced: an outer join would have to
+    # Also a part that is too large where the larger side may not be sliced: the join would have to
     # remember which rows of the whole side have met a partner. The budget is exceeded there.
     tables = [_read(spill, side, schema) for side, schema in zip(pieces, schemas, strict=True)]
     return [_run(work, tables[0], tables[1], threads)]

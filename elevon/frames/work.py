@@ -61,9 +61,20 @@ class JoinWork:
 
     @property
     def facts(self) -> tuple[int, ...]:
-        """Bytes of both sides, rows of both sides, which sides are settled."""
+        """Bytes of both sides, rows of both sides, which are settled, bytes copied before that."""
         left, right = self.left, self.right
-        return (left.nbytes, right.nbytes, left.num_rows, right.num_rows, *self.settled)
+        sizes = left.nbytes, right.nbytes
+        return (*sizes, left.num_rows, right.num_rows, *self.settled, self._copied_bytes(sizes))
+
+    def _copied_bytes(self, sizes: tuple[int, int]) -> int:
+        """Of the larger side that has null keys, which are taken out before the rest is sent."""
+        if self.nulls_equal:
+            return 0
+        sides = ((self.left, self.plan.left_on), (self.right, self.plan.right_on))
+        return max(
+            nbytes * any(table.column(index).null_count for index in on)
+            for nbytes, (table, on) in zip(sizes, sides, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)

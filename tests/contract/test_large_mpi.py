@@ -41,7 +41,7 @@ def world() -> Iterator[MpiWorld]:
 @pytest.fixture
 def comm(world: MpiWorld) -> Iterator[Communicator]:
     if len(world.slots) != 2:
-        pytest.skip("two ranks show it")
+        pytest.skip("does not apply: two ranks show it")
     with_deadline = world.open_group(world.slots, next(contexts), 100)
     yield with_deadline
     with_deadline.close()
