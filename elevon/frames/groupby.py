@@ -20,6 +20,7 @@ from elevon.errors import DescriptionError
 from elevon.frames.aggregates import States
 from elevon.frames.agreement import spell
 from elevon.frames.exchange import replicate, shuffle, take_rows
+from elevon.frames.few_groups import fold_few
 from elevon.frames.grouping import Column, Groups, find_keys
 from elevon.frames.measures import check_aggregate, from_form, missing_keys
 from elevon.frames.planning import check_columns
@@ -27,8 +28,10 @@ from elevon.frames.requests import Request, settle
 from elevon.frames.spreads import Spread, all_spreads, group_spreads
 from elevon.model.algebra import Aggregate
 
-#: Rows that are looked at before a rank folds its own; so few are folded in any case.
+#: Rows that are looked at before a rank folds its own.
 SAMPLE_ROWS: Final = 1 << 15
+#: With no more groups than these in the sample, a hash table stays in the cache.
+FEW_GROUPS: Final = 1 << 12
 #: With more groups than this share of a sample, folding costs more than it saves the others.
 NEARLY_ALL: Final = 0.9
 
@@ -136,24 +139,33 @@ def _prepare(
 
 def _grouped(comm: Communicator, work: _Work, threads: int) -> pa.Table:
     keys = len(work.on)
-    states = work.states.of_rows(work.table, work.on)
+    states = _folded_here(work, threads, comm.size == 1)
     if comm.size == 1:
-        return work.states.folded(states, keys, threads)
-    if _worth_folding(states.select(list(range(keys)))):
-        states = work.states.folded(states, keys, threads)
+        return states
     return work.states.folded(shuffle(comm, states, range(keys), threads), keys, threads)
 
 
-def _worth_folding(keys: pa.Table) -> bool:
-    """Whether a rank's own rows make much fewer groups, judged by some of them from all over.
+def _folded_here(work: _Work, threads: int, for_good: bool) -> pa.Table:
+    """The states of this rank's groups: by the hash table or the sort kernel.
 
-    Each rank decides for itself: a row is a group of one to whoever receives it.
+    Unless it is for good, rows that make hardly fewer groups stay as they are: a row is a group of
+    one to whoever receives it, and each rank decides for itself.
     """
+    keys = len(work.on)
+    groups, rows = _sampled(work.table.select(list(work.on)))
+    if groups <= FEW_GROUPS:
+        return work.states.folded(fold_few(work.states, work.table, work.on), keys, threads)
+    states = work.states.of_rows(work.table, work.on)
+    # In a sample of a 30th, groups of less than about three rows hardly meet.
+    is_worth = for_good or work.table.num_rows == rows or groups < NEARLY_ALL * rows
+    return work.states.folded(states, keys, threads) if is_worth else states
+
+
+def _sampled(keys: pa.Table) -> tuple[int, int]:
+    """How many groups there are among some rows from all over, and how many rows these are."""
     step = max(1, keys.num_rows // SAMPLE_ROWS)
     sample = take_rows(keys, np.arange(0, keys.num_rows, step, dtype=np.int64))
-    # In a sample of a 30th, groups of less than about three rows hardly meet.
-    few: bool = keys.num_rows <= SAMPLE_ROWS
-    return few or len(Groups.of(sample)) < NEARLY_ALL * sample.num_rows
+    return len(Groups.of(sample)), sample.num_rows
 
 
 def _overall(comm: Communicator, work: _Work) -> pa.Table:
@@ -168,8 +180,7 @@ def _overall(comm: Communicator, work: _Work) -> pa.Table:
             [pa.nulls(1, field.type) for field in table.schema], schema=table.schema
         )
     one = pa.array(np.zeros(table.num_rows, dtype=np.int8))
-    rows = work.states.of_rows(table.append_column("", one), [table.num_columns])
-    states = work.states.folded(rows, 1)
+    states = fold_few(work.states, table.append_column("", one), [table.num_columns])
     if empty:
         states = _without_row(work, states)
     if comm.size > 1:
