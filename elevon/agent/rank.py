@@ -47,6 +47,7 @@ HEARTBEAT_S = 1.0
 ORPHANED_AFTER_S = 15.0
 ORPHANED_EXIT_CODE = 75
 CONTROL_LOST_EXIT_CODE = 76
+CUT_OFF_EXIT_CODE = 77
 
 
 class Channels:
@@ -75,6 +76,7 @@ class ControlThread(threading.Thread):
         channel: Dealer[ControlMessage, RankMessage],
         executor: Executor,
         store: PartitionStore,
+        world: RankWorld,
         agent: int | None,
     ) -> None:
         super().__init__(name="control", daemon=True)
@@ -82,6 +84,7 @@ class ControlThread(threading.Thread):
         self._channel = channel
         self._executor = executor
         self._store = store
+        self._world = world
 
     def run(self) -> None:
         """Serve; a rank whose control thread is gone could hang unseen, so it ends with it."""
@@ -110,10 +113,18 @@ class ControlThread(threading.Thread):
             if now - beat >= HEARTBEAT_S:
                 self._channel.send(RankAlive())
                 beat = now
+                self._end_if_cut_off(now)
             if self._agent in ready or now - heard > ORPHANED_AFTER_S:
                 print(f"agent dead or silent ({now - heard:.0f} s): ending", file=sys.stderr)
                 sys.stderr.flush()
                 os._exit(ORPHANED_EXIT_CODE)
+
+    def _end_if_cut_off(self, now: float) -> None:
+        reason = self._world.cut_off(now)
+        if reason:
+            print(f"{reason}: ending", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(CUT_OFF_EXIT_CODE)
 
     def _obey(self, message: ControlMessage) -> None:
         match message:
@@ -158,6 +169,9 @@ class RankWorld(World, Protocol):
     def size(self) -> int:
         """How many ranks there are."""
 
+    def cut_off(self, now: float) -> str:
+        """Why this rank should be replaced although it lives, or ""."""
+
     def repair(self, lost: Sequence[int], command: Sequence[str] | None = None) -> None:
         """Do this rank's part in the replacement of others."""
 
@@ -192,7 +206,8 @@ class Rank:
         """Run tasks until told to exit."""
         self._channels.work.send(self._hello)
         agent = _agent_pidfd(self._connection)
-        ControlThread(self._channels.control, self._executor, self._store, agent).start()
+        control = self._channels.control
+        ControlThread(control, self._executor, self._store, self.world, agent).start()
         while True:
             for message in self._channels.work.receive():
                 match message:

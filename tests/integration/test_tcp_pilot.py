@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -80,40 +79,6 @@ def test_a_member_that_raises_ends_the_collective_of_the_others(tasks):
 
     assert error.rank == 2
     assert isinstance(error.__cause__, KeyError)
-
-
-COLLECTIVES = {
-    "barrier": lambda comm: comm.barrier(),
-    "bcast": lambda comm: comm.bcast(np.zeros(1_000_000)),
-    "gather": lambda comm: (comm.gather(np.zeros(1000)), comm.barrier()),
-    "allreduce": lambda comm: comm.allreduce(np.zeros(100_000)),
-    "alltoallv": lambda comm: comm.alltoallv([np.zeros(300_000)] * comm.size),
-}
-ENDS = {
-    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "exited": lambda: os._exit(3),
-    "stopped": lambda: os.kill(os.getpid(), signal.SIGSTOP),
-}
-
-
-@pytest.mark.fault
-@pytest.mark.usefixtures("whole")
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize(("position", "collective"), [*enumerate(COLLECTIVES)])
-def test_a_rank_that_is_gone_fails_its_gang_only(tasks, end, position, collective):
-    call, leave, victim = COLLECTIVES[collective], ENDS[end], position % RANKS
-
-    def doomed(comm):
-        comm.barrier()
-        if comm.rank == victim:
-            leave()
-        while True:  # a root may be through before the others are
-            call(comm)
-
-    error = error_of(tasks.options(ranks=4).submit(doomed), RankLost)
-
-    assert error.rank == victim
-    assert f"lost rank {victim}" in str(error)
 
 
 @pytest.mark.fault

@@ -116,6 +116,20 @@ def test_a_lost_rank_is_named_and_its_replacement_is_in_at_once(
         old[2].barrier()
 
 
+def test_a_rank_without_one_of_its_connections_asks_to_be_replaced(
+    worlds: list[TcpWorld], entrance: Callable[..., Entrance]
+) -> None:
+    assert worlds[0].cut_off(now=0.0) == ""
+    worlds[1].leave()
+    together(*(worlds[at].open_group((0, 1, 2), 1, 0.3).barrier for at in (0, 2)))
+
+    assert [worlds[0].cut_off(now) for now in (5.0, 14.0)] == ["", ""]
+    assert "no connection to slot 1 for 11 s" in worlds[0].cut_off(16.0)
+
+    worlds[1] = enter(entrance(1), SECRET)
+    assert worlds[0].cut_off(now=17.0) == ""
+
+
 def test_ranks_without_a_wish_get_slots_and_get_them_back(
     entrance: Callable[..., Entrance],
 ) -> None:

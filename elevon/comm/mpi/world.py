@@ -106,6 +106,10 @@ class MpiWorld:
         """
         return self._creating_since
 
+    def cut_off(self, now: float) -> str:
+        """Whether this rank should be replaced although it lives: MPI has no such state."""
+        return ""
+
     def open_group(
         self, slots: Sequence[int], context: int, timeout_s: float | None = None
     ) -> MpiCommunicator:

@@ -19,6 +19,9 @@ from elevon.errors import UsageError
 # Groups of one never meet another process, so their numbers are this process's own.
 _FIRST_LONELY = 1 << 63
 FLUSH_S = 1.0
+# A dead peer's replacement is here long before. If nobody has come, the peer lives and only the
+# connection has died; new ones come with a new process.
+CUT_OFF_AFTER_S = 10.0
 
 
 class Closable(Protocol):
@@ -42,6 +45,7 @@ class TcpWorld:
         self._ground = Ground(mesh, BufferPool())
         self._members: dict[int, tuple[int, ...]] = {}
         self._lonely = itertools.count(_FIRST_LONELY)
+        self._lost_since: dict[int, float] = {}
 
     @property
     def slot(self) -> int:
@@ -62,6 +66,22 @@ class TcpWorld:
     def lost(self) -> dict[int, str]:
         """The slots whose connection is gone, and why."""
         return dict(self._mesh.lost())
+
+    def cut_off(self, now: float) -> str:
+        """Whether this rank should be replaced: it has missed a peer for too long.
+
+        Args:
+            now: the monotonic clock; this is to be asked every second or so.
+
+        Returns:
+            The reason, or "".
+        """
+        lost = self.lost
+        self._lost_since = {slot: self._lost_since.get(slot, now) for slot in lost}
+        for slot, since in self._lost_since.items():
+            if now - since > CUT_OFF_AFTER_S:
+                return f"no connection to slot {slot} for {now - since:.0f} s: {lost[slot]}"
+        return ""
 
     def open_group(
         self, slots: Sequence[int], context: int, timeout_s: float | None = None
