@@ -1,9 +1,9 @@
 """States of aggregates: made of rows on each rank, combined where the rows of a group meet.
 
 Before it: ``folding`` and ``measures``. After it: ``groupby``, which moves states from rank to
-rank. Sums, counts, minima and maxima are their own states. The state of a mean or a variance is
-(n, mean, M2), combined as Chan, Golub and LeVeque (1979) do, because differences of large sums of
-squares would lose the digits that matter.
+rank. Sums, counts, minima and maxima are their own states, and a mean is a sum and a count. The
+state of a variance is (n, mean, M2), combined as Chan, Golub and LeVeque (1979) do, because
+differences of large sums of squares would lose the digits that matter.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from elevon.model.algebra import Aggregate
 
 Reals = NDArray[np.float64]
 
-MOMENTS: Final = ("mean", "var", "std")
-#: The form and the function of each aggregate that one column of states is enough for.
-FOLDS: Final[dict[str, tuple[Form, FoldName]]] = {
-    "count": ("valid", "sum"),
-    "size": ("one", "sum"),
-    "sum": ("sum", "sum"),
-    "min": ("order", "min"),
-    "max": ("order", "max"),
+MOMENTS: Final = ("var", "std")
+#: The forms and the functions of the states that are folded alike from values and from states.
+FOLDS: Final[dict[str, tuple[tuple[Form, FoldName], ...]]] = {
+    "count": (("valid", "sum"),),
+    "size": (("one", "sum"),),
+    "sum": (("sum", "sum"),),
+    "mean": (("real", "sum"), ("valid", "sum")),
+    "min": (("order", "min"),),
+    "max": (("order", "max"),),
 }
 
 
@@ -54,7 +55,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """The state of means and variances: how many, their mean, and their squared distances to it."""
+    """The state of a variance: how many, their mean, and their squared distances to it."""
 
     column: int
 
@@ -80,7 +81,7 @@ class States:
             if one.function in MOMENTS:
                 moments.append(Moments(column))
             elif one.function in FOLDS:
-                folds.append(Fold(column, *FOLDS[one.function]))
+                folds += [Fold(column, *state) for state in FOLDS[one.function]]
                 if one.function == "sum" and _may_wrap(schema.field(column).type):
                     folds.append(Fold(column, "real", "sum"))
         return States(tuple(dict.fromkeys(folds)), tuple(dict.fromkeys(moments)))
@@ -139,11 +140,11 @@ class States:
         column = schema.get_field_index(wanted.column)
         if wanted.function in MOMENTS:
             return _finished_moments(states, Moments(column), wanted.function)
-        fold = Fold(column, *FOLDS[wanted.function])
-        found = states[fold.name]
-        about = Fold(column, "real", "sum").name
+        found, *count = (states[Fold(column, *state).name] for state in FOLDS[wanted.function])
+        if wanted.function == "mean":
+            return _quotient(found, count[0])
         if wanted.function == "sum" and _may_wrap(schema.field(column).type):
-            _check_room(found, states[about], wanted)
+            _check_room(found, states[Fold(column, "real", "sum").name], wanted)
         return found
 
 
@@ -171,11 +172,13 @@ def _combined(one: Moments, groups: Groups) -> dict[str, Any]:
     return dict(zip(one.names, map(pa.array, (total.astype(np.int64), mean, m2)), strict=True))
 
 
-@np.errstate(all="ignore")  # a mean of nothing is masked below
+def _quotient(total: Column, count: Column) -> Column:
+    return pc.divide(total, pc.if_else(pc.equal(count, 0), None, count.cast(pa.float64())))
+
+
+@np.errstate(all="ignore")  # NaN and infinite values go where arithmetic takes them
 def _finished_moments(states: pa.Table, one: Moments, function: str) -> Column:
-    counts, means, squares = (states[name].to_numpy() for name in one.names)
-    if function == "mean":
-        return pa.chunked_array([pa.array(means, mask=counts < 1)])
+    counts, _, squares = (states[name].to_numpy() for name in one.names)
     root: Callable[[Reals], Reals] = np.sqrt if function == "std" else np.asarray
     values = root(squares / np.maximum(counts - 1, 1))
     return pa.chunked_array([pa.array(values, mask=counts < 2)])

@@ -62,7 +62,7 @@ def groupby(
         aggregates: what to compute.
         dropna: whether rows with a null or NaN among the keys are left out, as in pandas;
             otherwise null is a key like any other, and so is NaN.
-        threads: how many threads the exchange kernel may use on this rank.
+        threads: how many threads the kernels may use on this rank.
 
     Returns:
         This rank's groups: the key columns, then one column per aggregate.

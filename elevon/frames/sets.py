@@ -48,7 +48,7 @@ def drop_duplicates(
         table: this rank's rows.
         subset: names of the columns that are compared; all of them where None.
         keep: "first" or "last" of the global order.
-        threads: how many threads the exchange kernel may use on this rank.
+        threads: how many threads the kernels may use on this rank.
 
     Returns:
         This rank's rows that stay.
@@ -84,7 +84,7 @@ def combine_sets(
         kind: "union" (in any), "intersect" (in both) or "subtract" (in the left, not in the right).
         left: this rank's left rows.
         right: this rank's right rows; the same column names and types.
-        threads: how many threads the exchange kernel may use on this rank.
+        threads: how many threads the kernels may use on this rank.
 
     Returns:
         This rank's rows of the result, each the first of its equals in the global order.
@@ -159,7 +159,7 @@ def _staying(
     starts = np.cumsum(rows, axis=0) - rows
     labels = work.keys[0].column_names
     sent = pa.concat_tables(
-        _once(keys, starts[comm.rank, side] + np.arange(keys.num_rows), side, choose)
+        _once(keys, starts[comm.rank, side] + np.arange(keys.num_rows), side, choose, threads)
         for side, keys in enumerate(work.keys)
     )
     met = sent if comm.size == 1 else shuffle(comm, sent, range(len(labels)), threads)
@@ -172,9 +172,9 @@ def _staying(
     ]
 
 
-def _once(keys: pa.Table, numbers: Rows, side: int, choose: FoldName) -> pa.Table:
+def _once(keys: pa.Table, numbers: Rows, side: int, choose: FoldName, threads: int) -> pa.Table:
     """This rank's different keys, each with the number of one row, for the left or the right."""
-    groups = Groups.of(keys)
+    groups = Groups.of(keys, threads=threads)
     rows = groups.last if choose == "max" else groups.first
     own, none = pa.array(numbers[rows], pa.int64()), pa.nulls(len(rows), pa.int64())
     columns = take_rows(keys, rows)

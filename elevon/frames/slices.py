@@ -156,7 +156,7 @@ def equals(
         right: this rank's rows of the other table.
         ordered: whether the rows must be in the same order; otherwise each row must be there as
             often.
-        threads: how many threads the exchange kernel may use.
+        threads: how many threads the kernels may use.
 
     Returns:
         The answer, the same on all ranks.
@@ -213,15 +213,15 @@ def _equal_in_number(
     comm: Communicator, left: pa.Table, right: pa.Table, _: NDArray[np.int64], threads: int
 ) -> bool:
     """Count each different row, up for the left and down for the right: nothing must be left."""
-    counted = pa.concat_tables([_counted(left, 1), _counted(right, -1)])
+    counted = pa.concat_tables([_counted(left, 1, threads), _counted(right, -1, threads)])
     if comm.size > 1:
         counted = shuffle(comm, counted, range(left.num_columns), threads)
     groups = Groups.of(counted.select(range(left.num_columns)), {"n": counted["n"]}, threads)
     return bool(pc.all(pc.equal(fold(groups, groups.values["n"], "sum"), 0), min_count=0).as_py())
 
 
-def _counted(table: pa.Table, step: int) -> pa.Table:
+def _counted(table: pa.Table, step: int, threads: int) -> pa.Table:
     keys = pa.Table.from_arrays(table.columns, [str(i) for i in range(table.num_columns)])
-    groups = Groups.of(keys)
+    groups = Groups.of(keys, threads=threads)
     different = exchange.take_rows(keys, groups.first)
     return different.append_column("n", pa.array(groups.lengths * step))

@@ -139,11 +139,11 @@ def _meet(
     value = column if one.quantile is None else in_form(column, "real")
     rows = rows.select(list(on)).rename_columns(names).append_column("value", value)
     if one.quantile is None:
-        rows = take_rows(rows, first_rows(rows))
+        rows = take_rows(rows, first_rows(rows, threads))
     if comm.size > 1:
         rows = shuffle(comm, rows, range(len(on)), threads)
         if one.quantile is None:
-            rows = take_rows(rows, first_rows(rows))
+            rows = take_rows(rows, first_rows(rows, threads))
     numbers = _numbers_among(groups, rows.select(names))
     if one.quantile is None:
         return numbers, rows
@@ -178,10 +178,10 @@ def _of_groups(one: Spread, numbers: Rows, values: pa.Table, groups: int) -> Col
 
 
 def _count_all(comm: Communicator, values: pa.Table, threads: int) -> Column:
-    once = take_rows(values, first_rows(values))
+    once = take_rows(values, first_rows(values, threads))
     if comm.size > 1:
         met = shuffle(comm, once, [0], threads)
-        once = met.select([0]).slice(0, len(Groups.of(met)))
+        once = met.select([0]).slice(0, len(Groups.of(met, threads=threads)))
     total = comm.allreduce(np.array(once.num_rows)) if comm.size > 1 else once.num_rows
     return pa.chunked_array([pa.array([int(total)], pa.int64())])
 
