@@ -1,8 +1,10 @@
 // Gathers utf8 and binary with offsets: sizes first, so that the bytes are written once, in place.
 // Before it: gather.hpp.
 
+#include <algorithm>
 #include <utility>
 
+#include "kernel/config.hpp"
 #include "kernel/gather.hpp"
 #include "kernel/small_copy.hpp"
 
@@ -14,6 +16,23 @@ std::vector<arrow::OffsetReader<Offset>> readers_of(const Source& source) {
   std::vector<arrow::OffsetReader<Offset>> readers;
   for (const auto& chunk : source.chunks()) readers.emplace_back(*chunk);
   return readers;
+}
+
+// Copies the strings of some rows to where their offsets say. They lie anywhere: without fetching
+// them ahead each would be waited for.
+template <typename Offset, typename Number, typename Locate>
+void copy_strings(const std::vector<arrow::OffsetReader<Offset>>& readers, const Number* numbers,
+                  const Locate& locate, Range part, const Offset* offsets, std::byte* bytes) {
+  const auto value = [&](std::int64_t row) {
+    const Place place = locate(static_cast<std::int64_t>(numbers[row]));
+    return readers[place.chunk](place.row).data();
+  };
+  for (std::int64_t row = part.begin; row < part.end; ++row) {
+    const std::int64_t ahead = std::min(row + config::kPrefetchDistance, part.end - 1);
+    if (!is_missing(numbers[ahead])) __builtin_prefetch(value(ahead));
+    if (is_missing(numbers[row])) continue;
+    small_copy(bytes + offsets[row], value(row), offsets[row + 1] - offsets[row]);
+  }
 }
 
 template <typename Offset, typename Number, typename Locate>
@@ -29,13 +48,8 @@ std::vector<arrow::Memory> gather_strings(const Source& source, std::int64_t row
   });
   Buffer bytes(total);
   parallel(threads, [&](int worker) {
-    const Range part = part_of(rows, threads, worker);
-    for (std::int64_t row = part.begin; row < part.end; ++row) {
-      if (is_missing(numbers[row])) continue;
-      const Place place = locate(static_cast<std::int64_t>(numbers[row]));
-      small_copy(bytes.data() + offsets[row], readers[place.chunk](place.row).data(),
-                 offsets[row + 1] - offsets[row]);
-    }
+    copy_strings(readers, numbers, locate, part_of(rows, threads, worker), offsets.data(),
+                 bytes.data());
   });
   return {share(std::move(offsets)), share(std::move(bytes))};
 }

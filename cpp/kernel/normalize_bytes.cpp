@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "kernel/config.hpp"
 #include "kernel/normalize_key.hpp"
 #include "kernel/prefix_columns.hpp"
 
@@ -81,11 +82,10 @@ class BytesCoder final : public KeyCoder {
       for (const std::int64_t row : rows) encode({row, row + 1}, out++);
       return;
     }
-    ChunkFinder finder(column_);
-    for (const std::int64_t row : rows) {
-      const std::string_view rest = after(value(finder, row), depth - 1);
+    for_rows(rows, depth - 1, [&](std::string_view value) {
+      const std::string_view rest = after(value, depth - 1);
       *out++ = ((first_bytes(rest) & ~Code{0xFF}) | std::min<std::size_t>(rest.size(), 8)) ^ flip_;
-    }
+    });
   }
 
   // A depth is one more than the number of bytes that the rows share.
@@ -98,11 +98,10 @@ class BytesCoder final : public KeyCoder {
     const std::int64_t known = depth == 0 ? skip_ : depth - 1;
     auto shared = static_cast<std::int64_t>(first.size());
     bool equal = true;
-    for (const std::int64_t row : rows.subspan(1)) {
-      const std::string_view other = value(finder, row);
+    for_rows(rows.subspan(1), known, [&](std::string_view other) {
       shared = shared_prefix(first, other, std::min(known, shared), shared);
       equal &= other.size() == first.size();
-    }
+    });
     return equal && shared == static_cast<std::int64_t>(first.size()) ? kEqual : shared + 1;
   }
 
@@ -110,6 +109,21 @@ class BytesCoder final : public KeyCoder {
   [[nodiscard]] std::string_view value(ChunkFinder& finder, std::int64_t row) const {
     const auto place = finder.find(row);
     return readers_[place.chunk](place.row);
+  }
+
+  // Calls f with the values of any rows, of which byte `from` is read first. They lie far apart:
+  // without fetching them ahead each would be waited for.
+  template <typename F>
+  void for_rows(std::span<const std::int64_t> rows, std::int64_t from, F&& f) const {
+    constexpr std::size_t kAhead = config::kPrefetchDistance;
+    ChunkFinder finder(column_);
+    ChunkFinder ahead(column_);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (i + kAhead < rows.size()) {
+        __builtin_prefetch(after(value(ahead, rows[i + kAhead]), from).data());
+      }
+      f(value(finder, rows[i]));
+    }
   }
 
   const arrow::Column& column_;
