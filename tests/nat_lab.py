@@ -1,0 +1,192 @@
+"""Houses behind NATs, on one machine: network namespaces joined by a bridge that plays the internet.
+
+Each house has a router of its own, made by the kernel's own NAT (nftables), and clients behind it.
+All houses use the same private network, as real ones do: a private address that is dialed from
+another house leads nowhere, or to the wrong machine. What the laboratory makes has names of its
+own, and is gone when the block is left, also when a test fails. It needs root.
+
+The kernel may lack netem, so loss is a rule of the router, not a queue of the link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+WITHIN_S = 10.0
+PUBLIC_ADDRESS = "203.0.113.1"
+PRIVATE_NETWORK = "192.168.1"
+# The neighbour tables of all namespaces share one limit.
+MOST_HOUSES = 24
+
+_numbers = itertools.count()
+
+Mapping = Literal["cone", "symmetric"]
+MASQUERADE: dict[Mapping, str] = {"cone": "persistent", "symmetric": "fully-random"}
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A router and who is behind it.
+
+    Attributes:
+        mapping: cone keeps the port of a client towards everybody, symmetric draws a new one for
+            each destination.
+        clients: how many.
+        refuses: answers strangers with a reset instead of silence.
+        forgets_s: drops a mapping that was idle for so long; None leaves days.
+        loss_percent: of the packets that it forwards.
+    """
+
+    mapping: Mapping = "cone"
+    clients: int = 1
+    refuses: bool = False
+    forgets_s: int | None = None
+    loss_percent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A namespace with one address."""
+
+    namespace: str
+    address: str
+
+    def command(self, *arguments: str) -> list[str]:
+        """A command line that runs there."""
+        return ["ip", "netns", "exec", self.namespace, *arguments]
+
+
+@dataclass
+class Laboratory:
+    """All places.
+
+    Attributes:
+        public: where servers are.
+        clients: house by house.
+        routers: of the houses.
+    """
+
+    public: Place
+    clients: list[Place] = field(default_factory=list)
+    routers: list[Place] = field(default_factory=list)
+
+
+def missing() -> str:
+    """Why there can be no laboratory here, or ""."""
+    if os.geteuid() != 0:
+        return "a NAT laboratory needs root"
+    absent = [tool for tool in ("ip", "nft", "sysctl") if shutil.which(tool) is None]
+    return f"a NAT laboratory needs {' and '.join(absent)}" if absent else ""
+
+
+@contextlib.contextmanager
+def laboratory(*houses: House) -> Iterator[Laboratory]:
+    """Houses on one bridge; gone when the block is left."""
+    if len(houses) > MOST_HOUSES:
+        raise ValueError(f"at most {MOST_HOUSES} houses fit on one bridge, not {len(houses)}")
+    name = f"elv{os.getpid()}x{next(_numbers)}"
+    with contextlib.ExitStack() as cleanup:
+        lab = Laboratory(_public(cleanup, f"{name}p"))
+        for number, house in enumerate(houses):
+            router = _router(cleanup, f"{name}r{number}", number, house, lab.public)
+            lab.routers.append(router)
+            for client in range(house.clients):
+                lab.clients.append(_client(cleanup, f"{name}c{number}x{client}", client, router))
+        yield lab
+
+
+def _public(cleanup: contextlib.ExitStack, name: str) -> Place:
+    _namespace(cleanup, name)
+    _ip(name, "link add name net type bridge", f"addr add {PUBLIC_ADDRESS}/24 dev net", "link set net up")
+    return Place(name, PUBLIC_ADDRESS)
+
+
+def _router(
+    cleanup: contextlib.ExitStack, name: str, number: int, house: House, public: Place
+) -> Place:
+    _namespace(cleanup, name)
+    outside = f"203.0.113.{number + 10}"
+    wire = f"h{number}"
+    _ip(
+        name,
+        f"link add name wan type veth peer name {wire} netns {public.namespace}",
+        f"addr add {outside}/24 dev wan",
+        "link set wan up",
+        "link add name lan type bridge",
+        f"addr add {PRIVATE_NETWORK}.1/24 dev lan",
+        "link set lan up",
+    )
+    _ip(public.namespace, f"link set {wire} master net up")
+    router = Place(name, outside)
+    _run(router.command("nft", "-f", "-"), _rules(house))
+    _run(router.command("sysctl", "-qw", *_settings(house)))
+    return router
+
+
+def _client(cleanup: contextlib.ExitStack, name: str, number: int, router: Place) -> Place:
+    _namespace(cleanup, name)
+    address = f"{PRIVATE_NETWORK}.{number + 2}"
+    wire = f"c{number}"
+    _ip(
+        name,
+        f"link add name eth type veth peer name {wire} netns {router.namespace}",
+        f"addr add {address}/24 dev eth",
+        "link set eth up",
+        f"route add default via {PRIVATE_NETWORK}.1",
+    )
+    _ip(router.namespace, f"link set {wire} master lan up")
+    return Place(name, address)
+
+
+def _rules(house: House) -> str:
+    stranger = "reject with tcp reset" if house.refuses else "drop"
+    loss = f"numgen random mod 100 < {house.loss_percent} drop" if house.loss_percent else ""
+    return f"""
+        table ip house {{
+            chain leaving {{
+                type nat hook postrouting priority srcnat;
+                oifname "wan" masquerade {MASQUERADE[house.mapping]}
+            }}
+            chain router {{
+                type filter hook input priority filter;
+                iifname "wan" ip protocol tcp ct state new,invalid {stranger}
+            }}
+            chain passing {{
+                type filter hook forward priority filter;
+                iifname "wan" ct state new drop
+                {loss}
+            }}
+        }}
+    """
+
+
+def _settings(house: House) -> list[str]:
+    settings = ["net.ipv4.ip_forward=1"]
+    if house.forgets_s is not None:
+        # A router that has forgotten a connection does not take it up again in the middle.
+        timeout = f"net.netfilter.nf_conntrack_tcp_timeout_established={house.forgets_s}"
+        settings += [timeout, "net.netfilter.nf_conntrack_tcp_loose=0"]
+    return settings
+
+
+def _namespace(cleanup: contextlib.ExitStack, name: str) -> None:
+    _run(["ip", "netns", "add", name])
+    cleanup.callback(_run, ["ip", "netns", "del", name])
+    _ip(name, "link set lo up")
+
+
+def _ip(namespace: str, *commands: str) -> None:
+    _run(["ip", "-n", namespace, "-batch", "-"], "\n".join(commands) + "\n")
+
+
+def _run(command: Sequence[str], text: str = "") -> None:
+    done = subprocess.run(command, input=text, text=True, capture_output=True, timeout=WITHIN_S)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
