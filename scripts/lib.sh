@@ -48,9 +48,13 @@ DEBIAN_BUILD=(
   'python3-dev: python_has_headers'
   'python3-venv: "$PYTHON" -c "import ensurepip"'
 )
-# What only tests need. Nothing today; the Slurm and NAT rigs will add theirs here.
+# What only tests need: the NAT laboratory.
 # shellcheck disable=SC2034  # read by scripts/test
-DEBIAN_TEST=()
+DEBIAN_TEST=(
+  'iproute2: command -v ip'
+  'nftables: command -v nft'
+  'procps: command -v sysctl'
+)
 
 python_has_headers() {
   "$PYTHON" -c '

@@ -1,4 +1,4 @@
-"""Houses behind NATs, on one machine: network namespaces joined by a bridge that plays the internet.
+"""Houses behind NATs on one machine: network namespaces, and a bridge that plays the internet.
 
 Each house has a router of its own, made by the kernel's own NAT (nftables), and clients behind it.
 All houses use the same private network, as real ones do: a private address that is dialed from
@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -63,6 +65,34 @@ class Place:
         return ["ip", "netns", "exec", self.namespace, *arguments]
 
 
+@dataclass(frozen=True, slots=True)
+class Router(Place):
+    """A house's router, as the public side sees it."""
+
+    def mappings(self) -> str:
+        """What it keeps in mind, a connection a line."""
+        return _run(self.command("cat", "/proc/net/nf_conntrack"))
+
+    def wait_for(self, part: str, gone: bool = False) -> None:
+        """Return when a mapping has this part, or none has any more."""
+        deadline = time.monotonic() + WITHIN_S
+        while (part in self.mappings()) == gone:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{part!r} is {'still' if gone else 'not'} in {self.mappings()}")
+            time.sleep(0.02)  # the kernel tells nobody
+
+    def shut_out(self, other: Place) -> None:
+        """Let nothing through to another address."""
+        rule = f"insert rule ip house passing ip daddr {other.address} drop"
+        _run(self.command("nft", rule))
+
+    def dropped(self) -> int:
+        """How many packets its loss has taken."""
+        rules = _run(self.command("nft", "list", "chain", "ip", "house", "passing"))
+        found = re.search(r"numgen .* counter packets (\d+)", rules)
+        return int(found[1]) if found else 0
+
+
 @dataclass
 class Laboratory:
     """All places.
@@ -75,7 +105,7 @@ class Laboratory:
 
     public: Place
     clients: list[Place] = field(default_factory=list)
-    routers: list[Place] = field(default_factory=list)
+    routers: list[Router] = field(default_factory=list)
 
 
 def missing() -> str:
@@ -104,13 +134,18 @@ def laboratory(*houses: House) -> Iterator[Laboratory]:
 
 def _public(cleanup: contextlib.ExitStack, name: str) -> Place:
     _namespace(cleanup, name)
-    _ip(name, "link add name net type bridge", f"addr add {PUBLIC_ADDRESS}/24 dev net", "link set net up")
+    _ip(
+        name,
+        "link add name net type bridge",
+        f"addr add {PUBLIC_ADDRESS}/24 dev net",
+        "link set net up",
+    )
     return Place(name, PUBLIC_ADDRESS)
 
 
 def _router(
     cleanup: contextlib.ExitStack, name: str, number: int, house: House, public: Place
-) -> Place:
+) -> Router:
     _namespace(cleanup, name)
     outside = f"203.0.113.{number + 10}"
     wire = f"h{number}"
@@ -124,7 +159,7 @@ def _router(
         "link set lan up",
     )
     _ip(public.namespace, f"link set {wire} master net up")
-    router = Place(name, outside)
+    router = Router(name, outside)
     _run(router.command("nft", "-f", "-"), _rules(house))
     _run(router.command("sysctl", "-qw", *_settings(house)))
     return router
@@ -147,7 +182,9 @@ def _client(cleanup: contextlib.ExitStack, name: str, number: int, router: Place
 
 def _rules(house: House) -> str:
     stranger = "reject with tcp reset" if house.refuses else "drop"
-    loss = f"numgen random mod 100 < {house.loss_percent} drop" if house.loss_percent else ""
+    loss = (
+        f"numgen random mod 100 < {house.loss_percent} counter drop" if house.loss_percent else ""
+    )
     return f"""
         table ip house {{
             chain leaving {{
@@ -186,7 +223,8 @@ def _ip(namespace: str, *commands: str) -> None:
     _run(["ip", "-n", namespace, "-batch", "-"], "\n".join(commands) + "\n")
 
 
-def _run(command: Sequence[str], text: str = "") -> None:
+def _run(command: Sequence[str], text: str = "") -> str:
     done = subprocess.run(command, input=text, text=True, capture_output=True, timeout=WITHIN_S)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,239 @@
+"""Ranks behind real NATs: who reaches whom directly, who needs the relay, and who is refused."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pytest
+
+from elevon.testing.communicators import CONTRACT
+from tests.nat_lab import House, Laboratory, laboratory, missing
+from tests.nat_support import Crew, Member, crew
+
+CONE = House()
+CURT = House(refuses=True)
+SYMMETRIC = House("symmetric")
+FORGETFUL = House(forgets_s=3)
+# Aborts and deadlines are no matter of NATs.
+CLAUSES = [
+    clause.name for clause in CONTRACT if not clause.name.startswith(("abort in", "timeout in"))
+]
+
+
+@pytest.fixture(autouse=True)
+def _tools() -> None:
+    if reason := missing():
+        pytest.skip(reason)
+    if is_there("mpich"):
+        pytest.skip("does not apply: no MPI takes part, and one environment is enough")
+
+
+def is_there(distribution: str) -> bool:
+    try:
+        return bool(version(distribution))
+    except PackageNotFoundError:
+        return False
+
+
+def connect_all(members: list[Member]) -> list[str]:
+    """Let all connect with each other; returns why the pairs are relayed, "" where they are not."""
+    for member in members:
+        member.hear("ready")
+    for member in members:
+        member.say()
+    return [reason for member in members for reason in member.hear("passages").values()]
+
+
+def all_whole(members: list[Member]) -> bool:
+    return all(whole for member in members for whole in member.hear("whole").values())
+
+
+def dialing(people: Crew, lab: Laboratory) -> tuple[list[Member], list[list[Any]]]:
+    """Two ranks that punch with plain values, and where the relay has seen them."""
+    one, other = (
+        people.start(place, does="dial", first=first)
+        for place, first in zip(lab.clients, (True, False), strict=True)
+    )
+    return [one, other], [one.hear("observed"), other.hear("observed")]
+
+
+def plan(key: str, within_s: float, *targets: list[Any]) -> str:
+    return json.dumps({"targets": targets, "key": key, "within_s": within_s})
+
+
+def test_without_punching_there_is_no_connection() -> None:
+    """The other listens, and the address is right; its router has no reason to let anybody in."""
+    with laboratory(CONE, CONE) as lab, crew(lab.public) as people:
+        (one, other), (_, there) = dialing(people, lab)
+        key = secrets.token_bytes(32).hex()
+        other.say(plan(key, 1.5))
+        one.say(plan(key, 1.5, there))
+
+        told = one.hear("error")
+        assert "no direct connection with the other within 1.5 s" in told
+        assert f"to {there[0]}:{there[1]}: no answer" in told
+        assert "no direct connection" in other.hear("error")
+
+
+def test_two_punch_with_plain_values() -> None:
+    """Nothing but addresses and a key."""
+    with laboratory(CONE, CONE) as lab, crew(lab.public) as people:
+        (one, other), (here, there) = dialing(people, lab)
+        key = secrets.token_bytes(32).hex()
+        one.say(plan(key, 10.0, there))
+        other.say(plan(key, 10.0, here))
+
+        assert one.hear("peer") == there
+        assert other.hear("peer") == here
+
+
+def test_one_may_begin_later() -> None:
+    """The SYN that comes too early is lost; the kernel's next one, or the other's, is not."""
+    with laboratory(CONE, CONE) as lab, crew(lab.public) as people:
+        (early, late), seen = dialing(people, lab)
+        key = secrets.token_bytes(32).hex()
+        early.say(plan(key, 10.0, seen[1]))
+        lab.routers[0].wait_for(f"dst={seen[1][0]} ")
+        late.say(plan(key, 10.0, seen[0]))
+
+        assert early.hear("peer") == seen[1]
+        assert late.hear("peer") == seen[0]
+
+
+@pytest.mark.parametrize(
+    "houses",
+    [(CONE, CONE), (CURT, CONE), (House(clients=2),), (House("symmetric", 2),)],
+    ids=["silent", "one refuses", "one house", "one symmetric house"],
+)
+def test_two_are_connected_directly(houses: tuple[House, ...]) -> None:
+    with laboratory(*houses) as lab, crew(lab.public) as people:
+        members = people.everybody(lab.clients)
+
+        assert connect_all(members) == ["", ""]
+        assert all_whole(members)
+        assert people.pairs() == 0
+
+
+def test_a_public_rank_is_reached_from_behind_any_nat() -> None:
+    with laboratory(SYMMETRIC, CONE) as lab, crew(lab.public) as people:
+        members = people.everybody([lab.public, *lab.clients])
+
+        reasons = connect_all(members)
+
+        assert all_whole(members)
+        # All but the pair of the two houses.
+        assert sorted(reasons)[:4] == [""] * 4
+        assert people.pairs() == 1
+
+
+@pytest.mark.parametrize("other", [CONE, SYMMETRIC], ids=["cone", "symmetric"])
+def test_what_cannot_be_punched_is_relayed(other: House) -> None:
+    """The kind of NAT is known from the join, so nobody waits for an attempt to fail."""
+    with laboratory(SYMMETRIC, other) as lab, crew(lab.public) as people:
+        members = people.everybody(lab.clients, clauses=["alltoallv", "large alltoallv"])
+
+        reasons = connect_all(members)
+
+        assert all("symmetric NAT" in reason for reason in reasons)
+        assert all_whole(members)
+        assert people.pairs() == 1
+        assert [member.hear("held") for member in members] == [2, 2]
+
+
+def test_what_is_not_punched_in_time_is_relayed() -> None:
+    """A relay that sees one address where there are many cannot know the kind."""
+    with laboratory(CONE, CONE) as lab, crew(lab.public) as people:
+        for router, other in zip(lab.routers, reversed(lab.routers), strict=True):
+            router.shut_out(other)
+        members = people.everybody(lab.clients, punch_s=1.0)
+
+        reasons = connect_all(members)
+
+        assert all("within 1 s" in reason for reason in reasons)
+        assert all_whole(members)
+        assert people.pairs() == 1
+
+
+@pytest.mark.timeout(120)
+def test_eight_houses_and_every_collective() -> None:
+    with laboratory(*[CONE] * 8) as lab, crew(lab.public) as people:
+        members = people.everybody(lab.clients, clauses=CLAUSES)
+
+        assert connect_all(members) == [""] * 56
+        assert all_whole(members)
+        assert people.pairs() == 0
+        assert [member.hear("held") for member in members] == [len(CLAUSES)] * 8
+
+
+def test_two_houses_and_every_collective() -> None:
+    with laboratory(CONE, CURT) as lab, crew(lab.public) as people:
+        members = people.everybody(lab.clients, clauses=CLAUSES)
+
+        assert connect_all(members) == ["", ""]
+        assert [member.hear("held") for member in members] == [len(CLAUSES)] * 2
+
+
+def test_who_does_not_belong_is_refused() -> None:
+    with laboratory(CONE, CONE) as lab, crew(lab.public) as people:
+        here, there = lab.clients
+        stranger = people.start(here, name="stranger", secret=bytes(32).hex())
+        assert "does not let stranger in" in stranger.hear("error")
+
+        member = people.start(here, name="0", epoch=2, expects=1)
+        member.hear("ready")
+        thief = people.start(there, name="0", epoch=2)
+        assert "a living rank attends under it" in thief.hear("error")
+
+        late = people.start(there, name="1", epoch=1)
+        assert "epoch 1 of lab is over, epoch 2 has begun" in late.hear("error")
+
+
+def test_a_liar_inside_the_relay_reaches_nobody() -> None:
+    """Who has the relay's own key, and no other, is as far as the relay itself could get."""
+    with laboratory(CONE, CONE) as lab, crew(lab.public) as people:
+        honest = people.start(lab.clients[0], name="0", expects=1)
+        liar = people.start(lab.clients[1], name="1", calls=["0"], pairing=bytes(32).hex())
+        assert honest.hear("kind") == liar.hear("kind") == "cone"
+        honest.say()
+        liar.say()
+
+        assert "0 went away on the way to it" in liar.hear("error")
+        # The honest one is there for others as before.
+        friend = people.start(lab.clients[1], name="2", calls=["0"])
+        friend.hear("ready")
+        friend.say()
+        assert friend.hear("whole") == {"0": True}
+        assert honest.hear("passages") == {"2": ""}
+
+
+def test_an_idle_link_is_kept_alive() -> None:
+    """Beyond the time after which a router forgets; without keepalive the link is dead then."""
+    with laboratory(FORGETFUL, FORGETFUL) as lab, crew(lab.public) as people:
+        kept = people.everybody(lab.clients, keepalive_idle_s=1, keepalive_every_s=1)
+        assert connect_all(kept) == ["", ""]
+        lost = people.everybody(lab.clients, job="lost", keepalive_idle_s=600, patience_s=2)
+        assert connect_all(lost) == ["", ""]
+        assert all_whole(kept + lost)
+        ports = [next(iter(member.hear("ports").values())) for member in kept + lost]
+
+        one, other = lab.routers
+        one.wait_for(f"dst={other.address} sport={ports[2]} ", gone=True)
+        other.wait_for(f"dst={one.address} sport={ports[3]} ", gone=True)
+        for member in kept + lost:
+            member.say("4096")
+
+        assert all_whole(kept)
+        assert not any(one for member in lost for one in member.hear("whole").values())
+
+
+def test_transfers_are_correct_where_packets_are_lost() -> None:
+    lossy = House(loss_percent=5)
+    with laboratory(lossy, lossy) as lab, crew(lab.public) as people:
+        members = people.everybody(lab.clients, bytes=4 << 20, punch_s=15.0)
+
+        assert connect_all(members) == ["", ""]
+        assert all_whole(members)
+        assert sum(router.dropped() for router in lab.routers) > 0
