@@ -17,7 +17,7 @@ from tests.nat_lab import Place
 
 ROOT = Path(__file__).parents[1]
 SECRET = bytes(range(32))
-PATIENCE_S = 40.0
+PATIENCE_S = 100.0
 
 
 class Member:
