@@ -157,7 +157,8 @@ class PrefixCode {
       : first_(ranges, first, kGroup), skip_(from + first) {
     int places = kGroup;
     second_ = Packer(ranges, first + kGroup, places);
-    while (first_.size() * second_.size() > Packer::Wide{1} << 64) {
+    // A quotient, because the product of both sizes may not even fit 128 bits.
+    while (second_.size() > (Packer::Wide{1} << 64) / first_.size()) {
       second_ = Packer(ranges, first + kGroup, --places);
     }
     scale_ = static_cast<std::uint64_t>(second_.size());

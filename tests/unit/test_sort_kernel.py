@@ -65,6 +65,12 @@ def test_shorter_strings_sort_first_also_where_the_longer_one_goes_on_with_zero_
     assert sort(pa.table({"k": deep}), [0])["k"].to_pylist() == sorted(deep)
 
 
+def test_bytes_of_the_whole_range_fill_a_word_and_the_rest_still_counts():
+    values = [b"\0" * 16 + b"\xff", b"\0" * 8 + b"\xff" + b"\0" * 8]
+    table = pa.table({"k": values[::-1]})
+    assert sort(table, [0])["k"].to_pylist() == values
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_payload_of_every_type_follows_its_row(threads):
     table = with_origin(copies=15_000)
