@@ -1,14 +1,16 @@
 """The table algebra's operations as calls of ``frames``: the longer half of ``operators``.
 
 Before it: ``model.algebra`` and ``frames``. After it: ``operators`` hands the job on. Modules of
-``frames`` are imported when a job runs, because a rank starts faster without them.
+``frames`` are imported when a job runs, because a rank starts faster without them. A result says
+how its rows lie where that is known, so that a later join by the same keys moves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from elevon.agent.inputs import Inputs
 from elevon.comm.protocol import Communicator
 from elevon.model.algebra import (
     Algebra,
@@ -28,7 +30,9 @@ from elevon.model.algebra import (
     SliceRows,
 )
 
-Inputs: TypeAlias = Sequence[Any]
+if TYPE_CHECKING:
+    from elevon.frames.layout import Layout
+
 Job: TypeAlias = Callable[[Communicator, Inputs], Any]
 
 
@@ -36,15 +40,57 @@ def algebra(operation: Algebra, threads: int) -> Job:
     """The job of one rank for one operation of the table algebra."""
 
     def job(comm: Communicator, inputs: Inputs) -> Any:
-        if isinstance(operation, GroupBy | DropDuplicates | SetRows):
-            return _by_keys(comm, operation, inputs, threads)
-        if isinstance(operation, Filter | Project | Rename | Drop):
-            return _by_expressions(comm, operation, inputs[0])
-        if isinstance(operation, Rolling | RankRows):
-            return _over_windows(comm, operation, inputs[0], threads)
-        return _by_place(comm, operation, inputs, threads)
+        result = _run(comm, operation, inputs, threads)
+        if isinstance(operation, Equals):
+            return result
+        from elevon.frames.layout import Placed
+
+        return Placed(result, _layout(comm, operation, inputs, result))
 
     return job
+
+
+def _run(comm: Communicator, operation: Algebra, inputs: Inputs, threads: int) -> Any:
+    if isinstance(operation, GroupBy | DropDuplicates | SetRows):
+        return _by_keys(comm, operation, inputs, threads)
+    if isinstance(operation, Filter | Project | Rename | Drop):
+        return _by_expressions(comm, operation, inputs[0])
+    if isinstance(operation, Rolling | RankRows):
+        return _over_windows(comm, operation, inputs[0], threads)
+    return _by_place(comm, operation, inputs, threads)
+
+
+def _layout(comm: Communicator, operation: Algebra, inputs: Inputs, result: Any) -> Layout | None:
+    """How the rows of a result lie: by its own shuffle, or as they did before."""
+    if isinstance(operation, GroupBy | Repartition):
+        return _shuffled(comm, operation.by, result) if operation.by else None
+    known = inputs.layouts[0] if inputs.layouts else None
+    if known is None or not _keeps(operation, known.keys):
+        return None
+    return known
+
+
+def _shuffled(comm: Communicator, by: tuple[str, ...], table: Any) -> Layout:
+    from elevon.frames.layout import Layout, spell_types
+
+    types = spell_types([table.schema.field(name).type for name in by])
+    return Layout(by, types, comm.size, comm.rank)
+
+
+def _keeps(operation: Algebra, keys: tuple[str, ...]) -> bool:
+    """Whether rows stay on their rank, and the keys as they are under their names."""
+    match operation:
+        case Filter() | DropDuplicates() | SliceRows() | Rolling():
+            return True
+        case Drop():
+            return not set(keys) & set(operation.columns)
+        case Rename():
+            return not set(keys) & {old for old, _ in operation.columns}
+        case Project(columns, extend):
+            kept = {one.name for one in columns if one.name == one.source}
+            made = {one.name for one in columns} - kept
+            return not set(keys) & made if extend else set(keys) <= kept
+    return False
 
 
 def _by_keys(

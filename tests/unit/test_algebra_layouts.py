@@ -1,0 +1,115 @@
+"""What is said of how rows lie is true: a shuffle by the same keys would move none of them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from elevon.agent.algebra import algebra
+from elevon.agent.inputs import Inputs
+from elevon.frames.distributed import place_join
+from elevon.frames.exchange import shuffle
+from elevon.frames.expressions import to_bytes
+from elevon.frames.layout import Layout
+from elevon.model.algebra import (
+    Aggregate,
+    Derived,
+    Drop,
+    DropDuplicates,
+    Filter,
+    GroupBy,
+    Project,
+    RankRows,
+    Rename,
+    Repartition,
+    Rolling,
+    SliceRows,
+    Window,
+)
+from elevon.testing.threads import ThreadGroup
+from tests.algebra_support import shared
+from tests.frames_support import multiset
+
+SIZE = 3
+TABLE = pa.table({"k": [i * 7 % 50 for i in range(200)], "x": range(200), "y": ["a", "b"] * 100})
+POSITIVE = to_bytes(pc.field("x") > 40)
+X2 = to_bytes(pc.field("x") * 2)
+
+LIE_BY_K = {
+    "groupby": GroupBy(("k",), (Aggregate("n", "x", "sum"),)),
+    "repartition": Repartition(("k",)),
+}
+#: After a repartition by k: whether that is still known.
+FOLLOWING = [
+    (Filter(POSITIVE), True),
+    (DropDuplicates(("k",)), True),
+    (SliceRows(10, -10), True),
+    (Rolling(3, (Window("s", "x", "sum"),)), True),
+    (Drop(("x",)), True),
+    (Rename((("x", "z"),)), True),
+    (Project((Derived("x", expression=X2),), extend=True), True),
+    (Project((Derived("k", "k"), Derived("z", "x"))), True),
+    (Rename((("k", "z"),)), False),
+    (Project((Derived("k", "x"),), extend=True), False),
+    (Project((Derived("k", "x"),)), False),
+    (Project((Derived("x", "x"),)), False),
+    (Drop(("k",)), False),
+    (RankRows("x"), False),
+    (Repartition(), False),
+]
+
+
+def run(comm, operation, placed):
+    return algebra(operation, 1)(comm, Inputs([placed.table], [placed.layout]))
+
+
+def by_k(comm, operation=LIE_BY_K["repartition"]):
+    return algebra(operation, 1)(comm, Inputs([shared(TABLE, comm)], [None]))
+
+
+def stays(comm, table):
+    """Whether a shuffle by k leaves all rows where they are."""
+    return multiset(shuffle(comm, table, [table.column_names.index("k")])) == multiset(table)
+
+
+@pytest.mark.parametrize("name", LIE_BY_K)
+def test_a_shuffle_says_how_its_rows_lie(name):
+    def look(comm):
+        placed = by_k(comm, LIE_BY_K[name])
+        return placed.layout, stays(comm, placed.table)
+
+    found = ThreadGroup(SIZE).run(look)
+    assert found == [(Layout(("k",), ("int64",), SIZE, rank), True) for rank in range(SIZE)]
+
+
+@pytest.mark.parametrize(("operation", "known"), FOLLOWING, ids=lambda value: str(value)[:30])
+def test_rows_that_stay_still_lie_so(operation, known):
+    def look(comm):
+        before = by_k(comm)
+        after = run(comm, operation, before)
+        assert after.layout == (before.layout if known else None)
+        return not known or stays(comm, after.table)
+
+    assert ThreadGroup(SIZE).run(look) == [True] * SIZE
+
+
+def test_a_join_after_a_group_by_believes_it():
+    def look(comm):
+        groups = by_k(comm, LIE_BY_K["groupby"])
+        rows = run(comm, Filter(POSITIVE), by_k(comm))
+        joined = place_join(
+            comm, rows.table, groups.table, ["k"], ["k"], layouts=(rows.layout, groups.layout)
+        )
+        return joined.table
+
+    (alone,) = ThreadGroup(1).run(look)
+    assert multiset(pa.concat_tables(ThreadGroup(SIZE).run(look))) == multiset(alone)
+    assert alone.num_rows == 159
+
+
+def test_a_layout_that_is_not_known_stays_unknown():
+    found = ThreadGroup(2).run(
+        lambda comm: algebra(Filter(POSITIVE), 1)(comm, Inputs([shared(TABLE, comm)])).layout
+    )
+    assert found == [None, None]
