@@ -278,7 +278,7 @@ class RelayServer:
         await move_both_ways(line.connection, other.connection)
 
     async def _answer(self, errand: Answer, line: Line) -> None:
-        caller = self._calls.pop(errand.call, None)
+        caller = self._calls.get(errand.call)
         if caller is None or caller.group != errand.group or caller.answered.done():
             await self._say(line, Refused("nobody waits for this answer any more"))
             return
