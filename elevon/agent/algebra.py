@@ -102,7 +102,8 @@ def _by_keys(
     match operation:
         case GroupBy():
             wanted, dropna = operation.aggregates, operation.dropna
-            return groupby(comm, inputs[0], operation.by, wanted, dropna, threads)
+            layout = inputs.layouts[0] if inputs.layouts else None
+            return groupby(comm, inputs[0], operation.by, wanted, dropna, threads, layout)
         case DropDuplicates():
             return drop_duplicates(comm, inputs[0], operation.subset, operation.keep, threads)
         case SetRows():

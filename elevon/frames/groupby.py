@@ -22,6 +22,7 @@ from elevon.frames.agreement import spell
 from elevon.frames.exchange import replicate, shuffle, take_rows
 from elevon.frames.few_groups import fold_few
 from elevon.frames.grouping import Column, Groups, find_keys
+from elevon.frames.layout import Layout, is_settled
 from elevon.frames.measures import check_aggregate, from_form, missing_keys
 from elevon.frames.planning import check_columns
 from elevon.frames.requests import Request, settle
@@ -43,6 +44,7 @@ def groupby(
     aggregates: Sequence[Aggregate],
     dropna: bool = True,
     threads: int = 1,
+    layout: Layout | None = None,
 ) -> pa.Table:
     """Aggregate a distributed table per group of equal keys.
 
@@ -63,6 +65,8 @@ def groupby(
         dropna: whether rows with a null or NaN among the keys are left out, as in pandas;
             otherwise null is a key like any other, and so is NaN.
         threads: how many threads the kernels may use on this rank.
+        layout: how this rank's rows lie, if that is known; it is believed. Where they lie by the
+            same keys on all ranks, nothing travels.
 
     Returns:
         This rank's groups: the key columns, then one column per aggregate.
@@ -73,12 +77,14 @@ def groupby(
             a sum of integers does not fit into 64 bits.
         CommunicatorError: the group failed.
     """
-    work, _ = settle(comm, lambda: _prepare(table, by, aggregates, dropna))
+    place = comm.size, comm.rank
+    work, facts = settle(comm, lambda: _prepare(table, by, aggregates, dropna, layout, place))
     if work.on:
-        states = _grouped(comm, work, threads)
-        spreads = group_spreads(
-            comm, work.table, work.on, states.select(range(len(work.on))), work.spreads, threads
-        )
+        # Groups that are whole on their ranks are the business of these ranks alone.
+        met = None if comm.size == 1 or facts[:, 0].all() else comm
+        states = _grouped(met, work, threads)
+        groups = states.select(range(len(work.on)))
+        spreads = group_spreads(met, work.table, work.on, groups, work.spreads, threads)
     else:
         states = _overall(comm, work)
         spreads = all_spreads(comm, work.table, work.spreads, states.num_rows, threads)
@@ -111,7 +117,12 @@ class _Work:
 
 
 def _prepare(
-    table: pa.Table, by: Sequence[str], aggregates: Sequence[Aggregate], dropna: bool
+    table: pa.Table,
+    by: Sequence[str],
+    aggregates: Sequence[Aggregate],
+    dropna: bool,
+    layout: Layout | None,
+    place: tuple[int, int],
 ) -> Request[_Work]:
     wanted = tuple(aggregates)
     keys = [table.schema.field(index) for index in find_keys(table.schema, by, "group by")]
@@ -134,13 +145,23 @@ def _prepare(
         pa.schema(fields),
     )
     terms = f"groupby {list(by)} of {spell(schema)}, dropna={dropna}: {wanted}"
-    return Request(work, terms)
+    return Request(work, terms, (int(_whole_here(rows, on, layout, place)), 0))
 
 
-def _grouped(comm: Communicator, work: _Work, threads: int) -> pa.Table:
+def _whole_here(
+    rows: pa.Table, on: Sequence[int], layout: Layout | None, place: tuple[int, int]
+) -> bool:
+    """Whether no other rank has rows of this rank's groups; nulls may be anywhere."""
+    types = [rows.schema.field(index).type for index in on]
+    missing = any(rows.column(index).null_count for index in on)
+    return not missing and is_settled(rows, layout, on, types, place)
+
+
+def _grouped(comm: Communicator | None, work: _Work, threads: int) -> pa.Table:
+    """The states of the groups that belong here; without a communicator, of those that are here."""
     keys = len(work.on)
-    states = _folded_here(work, threads, comm.size == 1)
-    if comm.size == 1:
+    states = _folded_here(work, threads, comm is None)
+    if comm is None:
         return states
     return work.states.folded(shuffle(comm, states, range(keys), threads), keys, threads)
 

@@ -50,7 +50,7 @@ class Spread:
 
 
 def group_spreads(
-    comm: Communicator,
+    comm: Communicator | None,
     table: pa.Table,
     on: Sequence[int],
     groups: pa.Table,
@@ -60,7 +60,7 @@ def group_spreads(
     """Collective: the values per group.
 
     Args:
-        comm: the group of ranks.
+        comm: the group of ranks; None where all rows of this rank's groups are here.
         table: this rank's rows.
         on: positions of the key columns.
         groups: this rank's groups: the different keys, brought here by the same hash.
@@ -122,7 +122,7 @@ def _without_nulls(table: pa.Table, column: int) -> pa.Table:
 
 
 def _meet(
-    comm: Communicator,
+    comm: Communicator | None,
     table: pa.Table,
     on: Sequence[int],
     groups: pa.Table,
@@ -140,7 +140,7 @@ def _meet(
     rows = rows.select(list(on)).rename_columns(names).append_column("value", value)
     if one.quantile is None:
         rows = take_rows(rows, first_rows(rows, threads))
-    if comm.size > 1:
+    if comm is not None:
         rows = shuffle(comm, rows, range(len(on)), threads)
         if one.quantile is None:
             rows = take_rows(rows, first_rows(rows, threads))

@@ -11,7 +11,8 @@ from elevon.agent.inputs import Inputs
 from elevon.frames.distributed import place_join
 from elevon.frames.exchange import shuffle
 from elevon.frames.expressions import to_bytes
-from elevon.frames.layout import Layout
+from elevon.frames.groupby import groupby
+from elevon.frames.layout import Layout, Placed
 from elevon.model.algebra import (
     Aggregate,
     Derived,
@@ -106,6 +107,55 @@ def test_a_join_after_a_group_by_believes_it():
     (alone,) = ThreadGroup(1).run(look)
     assert multiset(pa.concat_tables(ThreadGroup(SIZE).run(look))) == multiset(alone)
     assert alone.num_rows == 159
+
+
+class Listener:
+    """A communicator that counts what is sent from rank to rank."""
+
+    def __init__(self, comm):
+        self._comm = comm
+        self.exchanges = 0
+
+    def __getattr__(self, name):
+        self.exchanges += name == "alltoallv"
+        return getattr(self._comm, name)
+
+
+WANTED = (
+    Aggregate("n", "x", "sum"),
+    Aggregate("q", "x", "quantile"),
+    Aggregate("u", "y", "nunique"),
+)
+HOLES = TABLE.set_column(0, "k", pa.array([i % 9 if i % 9 else None for i in range(200)]))
+
+
+@pytest.mark.parametrize(
+    ("table", "layout_of", "dropna", "moves"),
+    [
+        (TABLE, "its own", True, False),
+        (HOLES, "its own", True, False),
+        (HOLES, "its own", False, True),
+        (TABLE, "none", True, True),
+        (TABLE, "another size", True, True),
+    ],
+)
+def test_a_group_by_of_rows_that_lie_so_moves_nothing(table, layout_of, dropna, moves):
+    def look(comm):
+        placed = run(comm, LIE_BY_K["repartition"], Placed(shared(table, comm)))
+        layouts = {
+            "its own": placed.layout,
+            "none": None,
+            "another size": Layout(("k",), ("int64",), SIZE + 1, comm.rank),
+        }
+        listener = Listener(comm)
+        layout = layouts[layout_of]
+        groups = groupby(listener, placed.table, ["k"], WANTED, dropna, layout=layout)
+        return groups, listener.exchanges > 0
+
+    parts, moved = zip(*ThreadGroup(SIZE).run(look), strict=True)
+    ((alone, _),) = ThreadGroup(1).run(look)
+    assert multiset(pa.concat_tables(parts)) == multiset(alone)
+    assert set(moved) == {moves}
 
 
 def test_a_layout_that_is_not_known_stays_unknown():
