@@ -24,7 +24,7 @@ from elevon.frames.external import join_external, sort_external
 from elevon.frames.heavy import NONE, find_heavy, shuffle_heavy
 from elevon.frames.layout import Placed, carried, shuffled
 from elevon.frames.ordering import plan_sort
-from elevon.frames.parted import MOST_PARTED, PARTS, is_large, join_parted, sort_parted
+from elevon.frames.parted import MOST_PARTED, is_large, join_parted, parts_for, sort_parted
 from elevon.frames.planning import run_join
 from elevon.frames.ranges import MOST_RANGES, RANGE_SAMPLES, has_numbers, send_ranges
 from elevon.frames.splitters import choose_splitters, cut_run
@@ -208,7 +208,7 @@ def sort(
     rounds = rounds_for(int(facts[:, 1].max()))
     if facts[:, 2].all() and comm.size <= MOST_RANGES:
         parted = memory_bytes is None and is_large(facts[:, 1]) and comm.size <= MOST_PARTED
-        parts = PARTS if parted else 1
+        parts = parts_for(comm.size) if parted else 1
         splitters = choose_splitters(comm, work.order, table, facts[:, 0], parts, RANGE_SAMPLES)
         # What is in order already is sorted without a copy, and hardly moves.
         if not splitters.in_order and parted:

@@ -25,9 +25,11 @@ from elevon.frames.ranges import number_rows
 from elevon.frames.splitters import Splitters
 from elevon.frames.work import KEEPS_LEFT, KEEPS_RIGHT, JoinWork, part_null_keys
 
-#: Parts for each rank. Four keep the peak at 2.55 times the input (with the result of a join as
-#: large as one side), six at 2.4; more would cost time, because the kernel moves rows to eight
-#: targets at most at full speed.
+#: Parts for each rank of two, and of more. The kernel moves rows to eight targets at most at full
+#: speed; more ranks are beyond that anyway, and get more of each part from elsewhere. They keep the
+#: peak at 2.5 times the input, result included. What has been sent is not given back to the system:
+#: the kernels lay scratch and result in the same pages.
+PARTS_OF_TWO: Final = 4
 PARTS: Final = 6
 #: A rank with fewer bytes joins and sorts in one go: it is faster, and the memory is no matter.
 PARTED_BYTES: Final = 256 << 20
@@ -53,11 +55,10 @@ def join_parted(comm: Communicator, work: JoinWork, threads: int) -> pa.Table:
     right = _send_side(comm, work, work.right, plan.right_on, plan.how in KEEPS_RIGHT, threads)
     # Rows without a key meet nobody, so they may be joined by themselves.
     results = [run_join(plan, left.alone, right.alone, work.nulls_equal, threads)]
-    for part in range(PARTS):
+    for part in range(parts_for(comm.size)):
         sides = left.take(part, work.settled[0]), right.take(part, work.settled[1])
         results.append(run_join(plan, *sides, work.nulls_equal, threads))
         del sides
-        _native.trim_pool()
     return pa.concat_tables(results)
 
 
@@ -72,7 +73,7 @@ def sort_parted(
         comm: the group.
         order: the order to be.
         table: this rank's rows.
-        splitters: PARTS ranges for each rank.
+        splitters: as many ranges for each rank as it has parts.
         threads: how many threads the kernels may use.
 
     Returns:
@@ -80,15 +81,19 @@ def sort_parted(
     """
     (key,) = order.by
     numbers = number_rows(splitters, table.column(key), comm.rank, 0)
-    ranges = comm.size * PARTS
+    ranges = comm.size * parts_for(comm.size)
     messages = _native.partition_numbered(table, numbers.data, ranges, threads)
     parts = _Parts(comm, table.schema, list(messages), table.slice(0, 0))
     del messages
     results = []
-    for part in range(PARTS):
+    for part in range(parts_for(comm.size)):
         results.append(order.sort(parts.take(part, settled=False), threads))
-        _native.trim_pool()
     return pa.concat_tables(results)
+
+
+def parts_for(size: int) -> int:
+    """In how many parts each of so many ranks takes its rows."""
+    return PARTS_OF_TWO if size <= 2 else PARTS
 
 
 def is_large(nbytes: Counts) -> bool:
@@ -110,7 +115,9 @@ class _Parts:
 
         Collective, unless the side is settled: then only the own messages hold rows.
         """
-        outgoing = [self._forget(rank * PARTS + part) for rank in range(self.comm.size)]
+        outgoing = [
+            self._forget(rank * parts_for(self.comm.size) + part) for rank in range(self.comm.size)
+        ]
         arrived = [outgoing[self.comm.rank]] if settled else self.comm.alltoallv(outgoing)
         return unpack(self.schema, arrived)
 
@@ -132,5 +139,5 @@ def _send_side(
     alone = table.slice(0, 0)
     if not work.nulls_equal:
         table, alone = part_null_keys(table, on, keeps)
-    messages = _native.partition(table, on, comm.size * PARTS, threads)
+    messages = _native.partition(table, on, comm.size * parts_for(comm.size), threads)
     return _Parts(comm, table.schema, list(messages), alone)
