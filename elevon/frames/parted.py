@@ -85,9 +85,9 @@ def sort_parted(
     messages = _native.partition_numbered(table, numbers.data, ranges, threads)
     parts = _Parts(comm, table.schema, list(messages), table.slice(0, 0))
     del messages
-    results = []
-    for part in range(parts_for(comm.size)):
-        results.append(order.sort(parts.take(part, settled=False), threads))
+    results = [
+        order.sort(parts.take(part, settled=False), threads) for part in range(parts_for(comm.size))
+    ]
     return pa.concat_tables(results)
 
 
