@@ -150,6 +150,16 @@ def test_a_wrong_column_is_an_error_of_the_task_that_names_it(tasks, frame):
     assert frame.head(1).num_rows == 1
 
 
+def test_a_function_that_only_the_client_has_is_told_by_name(frame):
+    about = {"summary": "the client's own", "description": "unknown to the ranks"}
+    types = {"x": pa.float64()}
+    pc.register_scalar_function(lambda _, x: x, "clients_own", about, types, pa.float64())
+    expression = pc.Expression._call("clients_own", [X])
+    with pytest.raises(TaskFailed, match="clients_own") as caught:
+        frame.filter(expression > 1).result(60)
+    assert isinstance(caught.value.__cause__, SchemaError)
+
+
 def test_a_task_that_gives_a_value_is_no_frame(tasks, frame):
     value = tasks.submit(lambda: pa.table({"x": [1]}))
     for verb in (value.head, lambda: frame.merge(value, on="k"), frame.equals(frame).head):
