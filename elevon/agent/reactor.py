@@ -245,9 +245,8 @@ class Reactor:
                 self._awaiting_repair.discard(message.rank)
                 self._world.joined(message, peer, now)
                 self._check_active()
-            case Repaired():
-                if message.error:
-                    self._repair_failed(message.error)
+            case Repaired() if message.error:
+                self._repair_failed(message.error)
 
     def _part_done(self, peer: bytes, message: PartDone, now: float) -> None:
         _, world, number = peer.split(b":")
@@ -378,15 +377,16 @@ class Reactor:
                 self._doors.to_rank(self._world.ranks[rank].control, Drop((command.task,)))
 
     def _repair(self, command: RepairWorld) -> None:
-        self._awaiting_repair = set(command.lost)
+        self._awaiting_repair = awaited = set(command.lost)
         if not self._world.replaces_ranks:  # otherwise they are on their way
             message = Repair(command.lost, self._world.rank_command)
             for process in self._world.ranks:
                 self._doors.to_rank(process.work, message)
-        self._timers.at(
-            self._clock() + REPAIR_WITHIN_S,
-            partial(self._repair_failed, f"no new world within {REPAIR_WITHIN_S:g} s"),
-        )
+        self._timers.at(self._clock() + REPAIR_WITHIN_S, partial(self._repair_late, awaited))
+
+    def _repair_late(self, awaited: set[RankId]) -> None:
+        if awaited is self._awaiting_repair:  # and not those of a later repair
+            self._repair_failed(f"no new world within {REPAIR_WITHIN_S:g} s")
 
     def _repair_failed(self, reason: str) -> None:
         if self._awaiting_repair:

@@ -67,7 +67,7 @@ class WorldKeeper:
         self._handle: LaunchHandle | None = None
         self._started: dict[int, int] = {}  # by pidfd, what the launcher started
         self._joined: set[int] = set()  # the processes that said hello
-        self._was_complete = False
+        self._was_complete = False  # whether all ranks of any world have been up
         self._restarts: deque[float] = deque()
         self._kill_reasons: dict[RankId, str] = {}
 
@@ -111,11 +111,13 @@ class WorldKeeper:
 
     def inspect(self, ready: set[object], now: float) -> None:
         """Look whose process has ended."""
+        ended = [(pidfd, pid) for pidfd, pid in self._started.items() if pidfd in ready]
         for rank in self.ranks.dead(ready):
             if rank in self.ranks:
                 self._rank_died(rank, now)
-        for pidfd in [pidfd for pidfd in self._started if pidfd in ready]:
-            if pidfd in self._started:  # the world may be a new one by now
+        for pidfd, pid in ended:
+            # Replacements have been started since: the number may be another process's by now.
+            if self._started.get(pidfd) == pid:
                 self._process_ended(pidfd, now)
 
     def kill(self, rank: RankId, reason: str) -> None:
@@ -210,7 +212,7 @@ class WorldKeeper:
         code = self._handle.exit_code(pid)
         if pid in self._joined:
             self._joined.discard(pid)  # a rank that was up; its own pidfd tells
-        elif not self.complete and not self._restarts and self.number == 1:
+        elif not self._was_complete:
             self._fail(f"the ranks did not start (exit code {code}). {self.log_tail()}")
         else:
             self.lose(None, f"what the ranks were started with ended with code {code}", now)

@@ -1,0 +1,164 @@
+"""The agent's keeper of rank processes, with real processes and a launcher that knows no MPI."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elevon.agent.events import RankGone, RankJoined, WorldGone
+from elevon.agent.world import WorldKeeper
+from elevon.errors import PilotStartFailed
+from elevon.model.ids import RankId
+from elevon.wire.messages import RankHello
+
+SLEEPER = ("sleep", "600")
+SIZE = 3
+WITHIN_S = 10.0
+
+
+class Sleepers:
+    """A handle and its launcher in one."""
+
+    survives_rank_loss = replaces_ranks = True
+
+    def __init__(self) -> None:
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self.refuses = False
+
+    def start(
+        self, ranks: int, command: Sequence[str], env: Mapping[str, str], log: Path
+    ) -> Sleepers:
+        for slot in range(ranks):
+            self.replace(slot)
+        return self
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return tuple(self.running)
+
+    def exit_code(self, pid: int) -> int | None:
+        return self.running.pop(pid).poll()
+
+    def replace(self, slot: int) -> int:
+        if self.refuses:
+            raise PilotStartFailed("no more processes")
+        process = subprocess.Popen(SLEEPER)
+        self.running[process.pid] = process
+        return process.pid
+
+    def stop(self, grace_s: float) -> None:
+        for process in self.running.values():
+            process.kill()
+            process.wait()
+        self.running.clear()
+
+
+class Watched(set[Any]):
+    """A poller that only remembers."""
+
+    watch = set.add
+    forget = set.discard
+
+
+class Kept:
+    """A keeper and what it has told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.launcher, self.poller = Sleepers(), Watched()
+        self.told: list[Any] = []
+        self.failures: list[str] = []
+        self.keeper = WorldKeeper(
+            launcher=self.launcher,
+            size=SIZE,
+            command=(),
+            env={},
+            directory=directory,
+            poller=self.poller,  # type: ignore[arg-type]
+            tell=self.told.append,
+            fail=self.failures.append,
+        )
+        self.keeper.start()
+        for rank, pid in enumerate(self.launcher.pids):
+            self.join(rank, pid)
+
+    def join(self, rank: int, pid: int) -> None:
+        world = self.keeper.number
+        hello = RankHello(
+            rank=RankId(rank), world=world, pid=pid, host="h", world_size=SIZE, data_address=""
+        )
+        self.keeper.joined(hello, b"work:1:%d" % rank, 0.0)
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        descriptor = os.pidfd_open(pid)
+        select.select([descriptor], [], [], WITHIN_S)
+        os.close(descriptor)
+
+    def look(self) -> None:
+        ready, _, _ = select.select(list(self.poller), [], [], 0)
+        self.keeper.inspect(set(ready), 1.0)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    kept = Kept(tmp_path)
+    yield kept
+    kept.keeper.stop(0.0)
+
+
+def test_a_lost_rank_has_a_successor_and_nobody_else_is_disturbed(kept: Kept) -> None:
+    """The successor's descriptor gets a number that has just told of an end."""
+    first = kept.launcher.pids
+    kept.kill(first[1])
+
+    kept.look()
+    kept.look()
+
+    assert [type(event) for event in kept.told] == [RankJoined] * SIZE + [RankGone]
+    (successor,) = set(kept.launcher.pids) - set(first)
+    kept.join(1, successor)
+    assert kept.keeper.complete
+    assert isinstance(kept.told[-1], RankJoined)
+    assert kept.keeper.number == 1
+
+
+def test_all_ranks_at_once(kept: Kept) -> None:
+    for pid in kept.launcher.pids:
+        kept.kill(pid)
+
+    kept.look()
+
+    assert sum(isinstance(event, RankGone) for event in kept.told) == SIZE
+    assert len(kept.launcher.pids) == SIZE
+    assert not any(isinstance(event, WorldGone) for event in kept.told)
+
+
+def test_a_successor_that_dies_before_its_first_word_costs_the_world(kept: Kept) -> None:
+    first = kept.launcher.pids
+    kept.kill(first[0])
+    kept.look()
+    (successor,) = set(kept.launcher.pids) - set(first)
+    kept.kill(successor)
+
+    kept.look()
+
+    assert isinstance(kept.told[-1], WorldGone)
+    assert kept.keeper.number == 2
+    assert kept.failures == []
+
+
+def test_a_successor_that_cannot_be_started_ends_the_pilot(kept: Kept) -> None:
+    kept.launcher.refuses = True
+    kept.kill(kept.launcher.pids[2])
+
+    kept.look()
+
+    assert kept.failures == ["rank 2 was lost and has no successor: no more processes"]
+    kept.launcher.refuses = False
