@@ -232,8 +232,8 @@ CLIENT = """
     pilot = ev.PilotManager(session).submit(ev.PilotDescription(ranks=2, client_grace_s=2.0))
     tasks = ev.TaskManager(session, pilots=[pilot])
     assert tasks.options(ranks=2).submit(lambda comm: comm.size).result(60) == 2
-    print(pilot.directory, flush=True)
     try:
+        print(pilot.directory, flush=True)  # from here on the client may be interrupted
         if sys.argv[2] == "wait":
             tasks.submit(time.sleep, 60).result()
     finally:
