@@ -122,6 +122,9 @@ class Packer {
   // A zero byte and the end of a value look the same.
   [[nodiscard]] bool ambiguous() const { return ambiguous_; }
   [[nodiscard]] int places() const { return kGroup - unused_; }
+  // The base of the digits, and what is taken off each byte (bytes of a word in memory).
+  [[nodiscard]] std::uint64_t radix() const { return radix_; }
+  [[nodiscard]] std::uint64_t offsets() const { return offsets_; }
 
   // `word`: eight bytes as they lie in memory. `present`: all bits of those that belong to the
   // value. Neighbours are joined to numbers of twice the width, all in one word at once: none
@@ -168,6 +171,10 @@ class PrefixCode {
 
   // Bytes that every value begins with.
   [[nodiscard]] std::int64_t skip() const { return skip_; }
+  // A code is that of the first places, times the scale, and that of the second ones.
+  [[nodiscard]] const Packer& first() const { return first_; }
+  [[nodiscard]] const Packer& second() const { return second_; }
+  [[nodiscard]] std::uint64_t scale() const { return scale_; }
   // True if the code alone tells the values apart.
   [[nodiscard]] bool exact() const { return exact_; }
 

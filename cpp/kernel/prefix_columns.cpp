@@ -7,6 +7,7 @@
 
 #include "kernel/normalize_key.hpp"
 #include "kernel/parallel.hpp"
+#include "kernel/prefix_simd.hpp"
 
 namespace elevon::kernel {
 namespace {
@@ -40,10 +41,35 @@ void for_values(const arrow::Column& column, Range rows, F&& f) {
   });
 }
 
+template <typename Offset>
+StringRun<Offset> run_of(const arrow::Array& array, Range rows) {
+  return {reinterpret_cast<const char*>(array.buffers[1]), array.values<Offset>() + rows.begin,
+          rows.size()};
+}
+
+// Calls f(run) for strings without nulls; false for other values, and where f returns it.
+template <typename F>
+bool with_run(const arrow::Array& array, Range rows, F&& f) {
+  if (array.null_count > 0) return false;
+  switch (array.type->layout) {
+    case arrow::Layout::Offsets32: return f(run_of<std::int32_t>(array, rows));
+    case arrow::Layout::Offsets64: return f(run_of<std::int64_t>(array, rows));
+    default: return false;
+  }
+}
+
 // What the values of some rows hold after byte `from`.
 ByteRanges ranges_of(const arrow::Column& column, Range rows, std::int64_t from) {
   ByteRanges ranges;
-  for_values(column, rows, [&](Chars value) { ranges.add(value.after(from)); });
+  for_chunks(column, rows, [&](const arrow::Array& array, Range in, std::int64_t) {
+    const auto measure = [&](const auto& run) { return measure_run(run, from, ranges); };
+    if (with_run(array, in, measure)) return;
+    arrow::visit_binary(array, [&](const auto& reader) {
+      for (std::int64_t row = in.begin; row < in.end; ++row) {
+        if (array.is_valid(row)) ranges.add(chars_of(reader, row).after(from));
+      }
+    });
+  });
   return ranges;
 }
 
@@ -124,7 +150,8 @@ void encode_block(const PrefixCode& prefix, const arrow::Array& array, Range row
                   std::uint64_t* out, Bounds& bounds) {
   arrow::visit_binary(array, [&](const auto& reader) {
     if (array.null_count == 0) {
-      encode_all(prefix, reader, rows, out);
+      const auto encode = [&](const auto& run) { return encode_run(run, prefix, out); };
+      if (!with_run(array, rows, encode)) encode_all(prefix, reader, rows, out);
       for (std::int64_t i = 0; i < rows.size(); ++i) bounds.add(out[i]);
       return;
     }
