@@ -5,6 +5,7 @@ The two ranks take some 7 GB together.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ def comm(world: MpiWorld) -> Iterator[Communicator]:
     with_deadline.close()
 
 
+@functools.cache
 def two_gigabytes() -> pa.Table:
     """Two chunks of the same 1.1 GB of text, each row's its number in it and then zeros."""
     text = np.full((ROWS, WIDTH), ord("0"), np.uint8)
