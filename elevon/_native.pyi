@@ -211,7 +211,11 @@ class Group:
 class Mesh:
     """The connections of one rank, each to a place; whoever waits moves everybody's bytes."""
 
-    def __init__(self, self_place: int, size: int) -> None: ...
+    def __init__(self, self_place: int, size: int, shares_memory: bool = True) -> None:
+        """Between processes of one host that may read each other's memory, large messages are
+        copied straight from there; without ``shares_memory`` all goes through the sockets.
+        """
+
     @property
     def place(self) -> int: ...
     @property

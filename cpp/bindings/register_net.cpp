@@ -52,7 +52,7 @@ std::optional<Failed> describe(const std::optional<net::Failure>& failure) {
 }
 
 net::Kind kind_of(const std::string& name) {
-  for (std::uint32_t i = 1; i < net::kKinds; ++i) {
+  for (std::uint32_t i = 1; i < net::kCollectives; ++i) {
     if (name == net::name_of(static_cast<net::Kind>(i))) return static_cast<net::Kind>(i);
   }
   throw std::invalid_argument("there is no collective " + name);
@@ -162,8 +162,10 @@ void register_mesh(py::module_& module) {
   using net::Mesh;
   const py::call_guard<py::gil_scoped_release> released;
   py::class_<Mesh, std::shared_ptr<Mesh>>(module, "Mesh")
-      .def(py::init([](int self, int size) { return std::make_shared<Mesh>(self, size, look_up); }),
-           py::arg("self_place"), py::arg("size"))
+      .def(py::init([](int self, int size, bool shares_memory) {
+             return std::make_shared<Mesh>(self, size, look_up, shares_memory);
+           }),
+           py::arg("self_place"), py::arg("size"), py::arg("shares_memory") = true)
       .def_property_readonly("place", &Mesh::self)
       .def_property_readonly("size", &Mesh::size)
       .def("attach", &Mesh::attach, py::arg("place"), py::arg("descriptor"), py::arg("name"),

@@ -20,7 +20,7 @@ inline constexpr std::uint32_t kMagic = 0x314e4c45;  // "ELN1": a new layout get
 inline constexpr std::int64_t kChunkBytes = 1 << 20;
 inline constexpr std::int64_t kLongestReason = 1000;
 
-enum class Kind : std::uint32_t {
+enum class Kind : std::uint16_t {
   kNotice = 0,  // the group has failed; the payload says why
   kBarrier = 1,
   kBcast = 2,
@@ -32,10 +32,14 @@ enum class Kind : std::uint32_t {
   kAllgatherv = 8,
   kAlltoall = 9,
   kAlltoallv = 10,
-  kMessage = 11,  // point to point
-  kGoodbye = 12,  // the sender leaves on purpose; it has done its part of whatever was begun
+  kMessage = 11,   // point to point
+  kGoodbye = 12,   // the sender leaves on purpose; it has done its part of whatever was begun
+  kSample = 13,    // the payload says how to try whether the sender's memory can be read
+  kReadable = 14,  // yes
+  kTaken = 15,     // the payload is the token of an offer that was read, or is not wanted
 };
-inline constexpr std::uint32_t kKinds = 13;
+inline constexpr std::uint32_t kKinds = 16;
+inline constexpr std::uint32_t kCollectives = 12;  // those below are calls of a group
 
 // "barrier", "bcast" ...; for error messages.
 [[nodiscard]] const char* name_of(Kind kind);
@@ -50,6 +54,7 @@ struct GroupId {
 struct Frame {
   std::uint32_t magic = kMagic;
   Kind kind = Kind::kNotice;
+  std::uint16_t offered = 0;  // 1: the payload says where the message lies in the sender's memory
   GroupId group;
   std::uint64_t call = 0;   // number of the collective in its group; a notice: its FailureKind
   std::int32_t root = -1;   // a notice: the rank to blame

@@ -28,11 +28,15 @@ const Failure* Group::failure() const {
 bool Group::fail(Failure failure) {
   if (failure_) return false;
   failure_ = std::move(failure);
+  drop_inbox();
+  return true;
+}
+
+void Group::drop_inbox() {
   for (auto& [peer, lane] : lanes_) {
     for (const InboundPtr& message : lane.inbox) message->discard();
     lane.inbox.clear();
   }
-  return true;
 }
 
 void Group::lose(int peer, const std::string& reason, bool left) {
@@ -77,7 +81,8 @@ InboundPtr Group::begin(int peer, const Frame& frame,
 void Group::end(int peer) {
   const auto lane = lanes_.find(peer);
   if (lane == lanes_.end() || lane->second.unfinished == nullptr) return;
-  if (lane->second.unfinished->complete()) lane->second.unfinished.reset();
+  const Inbound& message = *lane->second.unfinished;
+  if (message.complete() || message.head().offered != 0) lane->second.unfinished.reset();
 }
 
 void Group::expect(int peer, Receive* receive) {
@@ -94,13 +99,12 @@ void Group::expect(int peer, Receive* receive) {
 void Group::abandon(int peer, const Receive* receive) {
   Lane& lane = lanes_[peer];
   std::erase(lane.waiting, receive);
-  if (lane.unfinished != nullptr && lane.unfinished->receive() == receive) {
-    lane.unfinished->discard();
-  }
+  if (const InboundPtr message = receive->message.lock(); message != nullptr) message->discard();
 }
 
 void Group::match(int peer, const InboundPtr& message, Receive* receive) {
   if (agree(receive->head, message->head())) {
+    receive->message = message;
     message->bind(receive);
     return;
   }

@@ -73,6 +73,8 @@ class Group {
   void expect(int peer, Receive* receive);
   // Nobody waits for these any more.
   void abandon(int peer, const Receive* receive);
+  // Drops what nobody has asked for.
+  void drop_inbox();
   // The mismatch since the last look.
   [[nodiscard]] std::optional<Mismatch> take_mismatch() {
     return std::exchange(mismatch_, std::nullopt);

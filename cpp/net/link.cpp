@@ -17,9 +17,18 @@ namespace {
 constexpr std::int64_t kStageBytes = 64 * 1024;
 // A turn at one link ends here, so that a fast peer does not keep the others waiting.
 constexpr std::int64_t kTurnBytes = 4 * kChunkBytes;
+// An offer costs a way back and the kernel's search for pages; a larger message makes up for it.
+constexpr std::int64_t kOfferBytes = 128 * 1024;
 
 std::size_t unsigned_of(std::int64_t size) {
   return static_cast<std::size_t>(size);
+}
+
+bool offer_is_sound(const Frame& frame) {
+  if (frame.offered == 0) return true;
+  const bool is_call =
+      frame.kind != Kind::kNotice && static_cast<std::uint32_t>(frame.kind) < kCollectives;
+  return frame.offered == 1 && is_call && frame.offset == 0 && frame.size == sizeof(Offer);
 }
 
 }  // namespace
@@ -31,6 +40,7 @@ Link::Link(int peer, int descriptor, std::string name)
       staged_(unsigned_of(kStageBytes)) {}
 
 Link::~Link() {
+  for (Offered& offered : offered_) offered.word = 0;
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
@@ -38,16 +48,45 @@ bool Link::has_backlog() const {
   return !lost() && !mute_ && (leaving_ != nullptr || !notices_.empty() || !messages_.empty());
 }
 
-void Link::send_notice(const Frame& head, const std::string& payload) {
+void Link::send_notice(const Frame& head, std::span<const std::byte> payload) {
   Leaving notice;
   notice.head = head;
   notice.head.total = notice.head.size = static_cast<std::int64_t>(payload.size());
-  const auto* bytes = reinterpret_cast<const std::byte*>(payload.data());
-  notice.own.assign(bytes, bytes + payload.size());
+  notice.own.assign(payload.begin(), payload.end());
   notices_.push_back(std::move(notice));
 }
 
+void Link::make_offer(Send* message) {
+  Offered& offered = offered_.emplace_back();
+  offered.message = message;
+  offered.token = new_token();
+  offered.word = offered.token;
+  const Offer offer{reinterpret_cast<std::uint64_t>(message->data),
+                    reinterpret_cast<std::uint64_t>(&offered.word), offered.token};
+  leaving_ = std::make_unique<Leaving>();
+  leaving_->head = message->head;
+  leaving_->head.offered = 1;
+  leaving_->head.size = sizeof offer;
+  const auto bytes = std::as_bytes(std::span(&offer, 1));
+  leaving_->own.assign(bytes.begin(), bytes.end());
+  leaving_->data = leaving_->own.data();
+}
+
+void Link::taken(std::uint64_t token) {
+  const auto offered = std::ranges::find(offered_, token, &Offered::token);
+  if (offered == offered_.end()) return;  // withdrawn meanwhile
+  offered->message->done = true;
+  offered->word = 0;
+  offered_.erase(offered);
+}
+
 void Link::withdraw(const Send* message) {
+  if (const auto offered = std::ranges::find(offered_, message, &Offered::message);
+      offered != offered_.end()) {
+    offered->word = 0;  // before the caller gets its memory back
+    offered_.erase(offered);
+    return;
+  }
   std::erase(messages_, message);
   if (leaving_ == nullptr || leaving_->message != message) return;
   leaving_->message = nullptr;
@@ -75,6 +114,11 @@ bool Link::next_frame() {
   }
   if (messages_.empty()) return false;
   Send* message = messages_.front();
+  if (offers_ && message->taken == 0 && message->head.total >= kOfferBytes) {
+    messages_.pop_front();
+    make_offer(message);
+    return true;
+  }
   leaving_ = std::make_unique<Leaving>();
   leaving_->message = message;
   leaving_->head = message->head;
@@ -181,7 +225,7 @@ bool Link::take_header(Sink& sink, const std::byte* bytes) {
   const bool sound = frame.magic == kMagic && static_cast<std::uint32_t>(frame.kind) < kKinds &&
                      frame.size >= 0 && frame.size <= kChunkBytes && frame.offset >= 0 &&
                      frame.total >= 0 && frame.size <= frame.total &&
-                     frame.offset <= frame.total - frame.size;
+                     frame.offset <= frame.total - frame.size && offer_is_sound(frame);
   message_ = sound ? sink.begin(peer_, frame) : nullptr;
   if (message_ == nullptr) {
     lose("it sent what is no frame of ours: another release, or a defect");
@@ -212,6 +256,8 @@ void Link::lose(std::string reason) {
   ::close(descriptor_);
   descriptor_ = -1;
   messages_.clear();
+  for (Offered& offered : offered_) offered.word = 0;
+  offered_.clear();
   notices_.clear();
   leaving_.reset();
   message_.reset();

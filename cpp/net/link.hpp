@@ -4,10 +4,14 @@
 // Nothing here blocks. A link that is lost stays so; its reason is what the groups report.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
+#include <list>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "net/message.hpp"
@@ -47,8 +51,17 @@ class Link {
 
   // The message has to live until it is done, or withdrawn.
   void send(Send* message) { messages_.push_back(message); }
+  // The peer can read this process's memory: large messages are offered from now on.
+  void offer_large() { offers_ = true; }
+  // The peer has read what was offered with this token.
+  void taken(std::uint64_t token);
+  // The process whose memory can be read here, or 0.
+  [[nodiscard]] std::uint64_t process() const { return process_; }
+  void can_read(std::uint64_t process) { process_ = process; }
+  // Whether this call is the first.
+  [[nodiscard]] bool greet() { return !std::exchange(greeted_, true); }
   // Overtakes messages; the link keeps it.
-  void send_notice(const Frame& head, const std::string& payload);
+  void send_notice(const Frame& head, std::span<const std::byte> payload);
   // Sends no more of it. What is left of a frame that has begun is copied: its header has
   // promised it.
   void withdraw(const Send* message);
@@ -70,6 +83,14 @@ class Link {
     [[nodiscard]] std::int64_t size() const { return kHeaderBytes + head.size; }
   };
 
+  // A message that the peer may read until its word is 0.
+  struct Offered {
+    Send* message = nullptr;
+    std::uint64_t token = 0;
+    std::atomic<std::uint64_t> word = 0;
+  };
+
+  void make_offer(Send* message);
   bool next_frame();
   bool write_some();
   void frame_is_out();
@@ -86,7 +107,11 @@ class Link {
   bool dismissed_ = false;
   bool mute_ = false;  // the peer reads no more; what it sent before may still be here
 
+  bool offers_ = false;
+  bool greeted_ = false;
+  std::uint64_t process_ = 0;
   std::deque<Send*> messages_;
+  std::list<Offered> offered_;
   std::deque<Leaving> notices_;
   std::unique_ptr<Leaving> leaving_;
 

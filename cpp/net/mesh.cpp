@@ -29,8 +29,9 @@ int checked(int result, const char* what) {
 
 }  // namespace
 
-Mesh::Mesh(int self, int size, std::function<void()> look_up)
+Mesh::Mesh(int self, int size, std::function<void()> look_up, bool shares_memory)
     : self_(self),
+      shares_memory_(shares_memory),
       epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")),
       kick_(checked(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd")),
       look_up_(std::move(look_up)),
@@ -102,6 +103,7 @@ GroupPtr Mesh::open(GroupId id, const std::vector<int>& peers, const std::string
   group->open(peers, self_, name, parent);
   for (const int peer : peers) {
     if (peer == self_) continue;
+    greet(peer);
     const Place& place = links_[static_cast<std::size_t>(peer)];
     if (place.link == nullptr) group->lose(peer, "it is not connected", false);
     if (place.link != nullptr && place.link->lost()) {
@@ -113,12 +115,11 @@ GroupPtr Mesh::open(GroupId id, const std::vector<int>& peers, const std::string
 
 void Mesh::forget(GroupId id) {
   const Lock lock(mutex_);
-  unopened_ -= static_cast<std::int64_t>(std::erase_if(groups_, [&](const auto& entry) {
-    const bool goes = id.path == 0 ? entry.first.context == id.context : entry.first == id;
-    return goes && !entry.second->is_open();
-  }));
   std::erase_if(groups_, [&](const auto& entry) {
-    return id.path == 0 ? entry.first.context == id.context : entry.first == id;
+    const bool goes = id.path == 0 ? entry.first.context == id.context : entry.first == id;
+    if (goes) entry.second->drop_inbox();
+    if (goes && !entry.second->is_open()) --unopened_;
+    return goes;
   });
   if (!forgotten_.insert(id).second) return;
   forgotten_order_.push_back(id);
@@ -170,7 +171,7 @@ std::vector<std::pair<int, std::string>> Mesh::losses(const Group& group) {
 InboundPtr Mesh::begin(int peer, const Frame& frame) {
   const auto& account = links_[static_cast<std::size_t>(peer)].kept;
   Group* group = find(frame.group);
-  if (frame.kind == Kind::kNotice || frame.kind == Kind::kGoodbye) {
+  if (frame.kind == Kind::kNotice || static_cast<std::uint32_t>(frame.kind) >= kCollectives) {
     const bool whole = frame.offset == 0 && frame.size == frame.total;
     if (!whole || frame.total > kLongestReason) return nullptr;
     return std::make_shared<Inbound>(frame, account);
@@ -189,8 +190,9 @@ InboundPtr Mesh::begin(int peer, const Frame& frame) {
 
 void Mesh::end(int peer, const InboundPtr& message) {
   const Frame& head = message->head();
-  if (head.kind == Kind::kGoodbye) return links_[static_cast<std::size_t>(peer)].link->dismiss();
+  if (static_cast<std::uint32_t>(head.kind) >= kCollectives) return obey(peer, *message);
   if (head.kind != Kind::kNotice) {
+    if (head.offered != 0) offers_.emplace_back(peer, message);
     if (Group* group = find(head.group); group != nullptr) group->end(peer);
     return;
   }
@@ -198,11 +200,51 @@ void Mesh::end(int peer, const InboundPtr& message) {
     return;
   }
   std::string reason(static_cast<std::size_t>(head.total), '\0');
-  Receive text{.head = head, .data = reinterpret_cast<std::byte*>(reason.data())};
+  Receive text;
+  text.head = head;
+  text.data = reinterpret_cast<std::byte*>(reason.data());
   message->bind(&text);
   const auto kind = static_cast<FailureKind>(std::min<std::uint64_t>(head.call, 2));
   find_or_make(head.group)->fail({kind, std::move(reason), head.root});
   kick();
+}
+
+// Carries out what a peer says about the connection itself.
+void Mesh::obey(int peer, Inbound& message) {
+  Link& link = *links_[static_cast<std::size_t>(peer)].link;
+  Sample sample;
+  std::uint64_t token = 0;
+  switch (message.head().kind) {
+    case Kind::kGoodbye: return link.dismiss();
+    case Kind::kReadable: return link.offer_large();
+    case Kind::kTaken:
+      if (message.copy_to(std::as_writable_bytes(std::span(&token, 1)))) link.taken(token);
+      return;
+    case Kind::kSample:
+      if (!message.copy_to(std::as_writable_bytes(std::span(&sample, 1)))) return;
+      if (!shares_memory_ || !holds(sample.process, sample.word, sample.value)) return;
+      link.can_read(sample.process);
+      return answer(peer, Kind::kReadable, {});
+    default: return;
+  }
+}
+
+// Tells a peer, once, how to try whether it can read this process's memory.
+void Mesh::greet(int peer) {
+  const auto& link = links_[static_cast<std::size_t>(peer)].link;
+  if (!shares_memory_ || link == nullptr || link->lost() || !link->greet()) return;
+  const Sample sample{static_cast<std::uint64_t>(::getpid()),
+                      reinterpret_cast<std::uint64_t>(&sample_), sample_};
+  answer(peer, Kind::kSample, std::as_bytes(std::span(&sample, 1)));
+}
+
+void Mesh::answer(int peer, Kind kind, std::span<const std::byte> payload) {
+  Link& link = *links_[static_cast<std::size_t>(peer)].link;
+  Frame head;
+  head.kind = kind;
+  link.send_notice(head, payload);
+  link.write();
+  settle(peer);
 }
 
 // Brings what epoll watches a link for in line with what it can do.
@@ -223,6 +265,7 @@ void Mesh::mourn(int peer) {
   if (place.mourned) return;
   place.mourned = true;
   place.events = 0;
+  std::erase_if(offers_, [&](const auto& offer) { return offer.first == peer; });
   for (auto& [id, group] : groups_) {
     group->lose(peer, place.link->loss(), place.link->dismissed());
   }

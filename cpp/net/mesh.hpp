@@ -55,7 +55,8 @@ class Mesh final : public Sink {
  public:
   // `size` places, of which the caller has `self`. `look_up` is called, with nothing locked,
   // whenever a wait was interrupted or has lasted long; it may throw, which ends the group.
-  Mesh(int self, int size, std::function<void()> look_up);
+  // Without `shares_memory` all bytes go through the sockets, also between ranks of one host.
+  Mesh(int self, int size, std::function<void()> look_up, bool shares_memory);
   ~Mesh() override;
 
   [[nodiscard]] int self() const { return self_; }
@@ -115,6 +116,12 @@ class Mesh final : public Sink {
   void look_up(Lock& lock, Group& group);
   void tell(const Group& group, const Failure& failure);
 
+  // Copies what peers on this host offer; whether there is more to copy.
+  bool copy_offers();
+  bool copy_offer(int peer, Inbound& message);
+  void greet(int peer);
+  void obey(int peer, Inbound& message);
+  void answer(int peer, Kind kind, std::span<const std::byte> payload);
   void poll(Lock& lock, int timeout_ms, bool& idle);
   void serve(const epoll_event& event);
   void settle(int peer);
@@ -127,12 +134,15 @@ class Mesh final : public Sink {
   void flush_for(Lock& lock, double seconds);
 
   int self_;
+  bool shares_memory_;
   int epoll_;
   int kick_;
   std::function<void()> look_up_;
   std::mutex mutex_;
   std::vector<Place> links_;
   std::unordered_map<GroupId, GroupPtr, GroupIdHash> groups_;
+  std::vector<std::pair<int, InboundPtr>> offers_;
+  const std::uint64_t sample_ = new_token();
   std::int64_t unopened_ = 0;
   std::unordered_set<GroupId, GroupIdHash> forgotten_;
   std::deque<GroupId> forgotten_order_;

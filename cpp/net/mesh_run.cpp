@@ -55,7 +55,9 @@ class Mesh::Exchange {
     sends_.reserve(round.sends.size());
     for (const Incoming& part : round.receives) {
       const int peer = group_.peers()[static_cast<std::size_t>(part.rank)];
-      Receive& receive = receives_.emplace_back(peer, Receive{head, part.bytes.data()}).second;
+      Receive& receive = receives_.emplace_back(peer, Receive{}).second;
+      receive.head = head;
+      receive.data = part.bytes.data();
       receive.head.total = static_cast<std::int64_t>(part.bytes.size());
       group_.expect(peer, &receive);
     }
@@ -137,6 +139,8 @@ void Mesh::wait(Lock& lock, Group& group, const Call& call, const Exchange& exch
   // What is complete has succeeded, also where the next call will fail.
   while (!exchange.done()) {
     check(group, call, exchange, start);
+    const bool copies = copy_offers();
+    if (exchange.done()) return;
     int patience_ms = kSliceMs;
     if (call.timeout_s) {
       const double left_ms = std::ceil((*call.timeout_s - seconds_since(start)) * 1000);
@@ -144,7 +148,8 @@ void Mesh::wait(Lock& lock, Group& group, const Call& call, const Exchange& exch
     }
     const bool spins = Clock::now() < spin_until;
     bool idle = false;
-    poll(lock, spins ? 0 : patience_ms, idle);
+    poll(lock, spins || copies ? 0 : patience_ms, idle);
+    if (copies) continue;
     if (spins && idle) {
       const Clock::time_point before = Clock::now();
       lock.unlock();
@@ -244,7 +249,7 @@ void Mesh::tell(const Group& group, const Failure& failure) {
     const auto& link = links_[static_cast<std::size_t>(peer)].link;
     // A place that was filled anew is held by a process that knows nothing of this group.
     if (peer == self_ || group.loss_of(peer) != nullptr || link->lost()) continue;
-    link->send_notice(head, reason);
+    link->send_notice(head, std::as_bytes(std::span(reason)));
     link->write();
     settle(peer);
   }
@@ -273,6 +278,44 @@ void Mesh::serve(const epoll_event& event) {
   if ((event.events & EPOLLOUT) != 0) place.link->write();
   if ((event.events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) place.link->read(*this);
   settle(peer);
+}
+
+bool Mesh::copy_offers() {
+  bool more = false;
+  // By index: answering may end a connection, and with it other offers.
+  for (std::size_t i = 0; i < offers_.size();) {
+    const auto [peer, message] = offers_[i];
+    if (!message->discarded() && !(message->bound() && copy_offer(peer, *message))) {
+      more = more || message->bound();
+      ++i;
+      continue;
+    }
+    offers_.erase(offers_.begin() + static_cast<std::ptrdiff_t>(i));
+    const std::uint64_t token = message->offer().token;
+    answer(peer, Kind::kTaken, std::as_bytes(std::span(&token, 1)));
+  }
+  return more;
+}
+
+// Copies a piece; true when the message is over.
+bool Mesh::copy_offer(int peer, Inbound& message) {
+  Link& link = *links_[static_cast<std::size_t>(peer)].link;
+  const std::int64_t done = message.received();
+  const std::int64_t size = std::min(kChunkBytes, message.head().total - done);
+  const Offer& offer = message.offer();
+  const std::uint64_t from = offer.data + static_cast<std::uint64_t>(done);
+  const bool copied = read_memory(link.process(), from, message.target(), size);
+  if (copied) message.copied(size);
+  if (copied && !message.complete()) return false;
+  // Without the word the memory was taken back: the sender has failed, and says why.
+  if (!holds(link.process(), offer.word, offer.token)) return true;
+  if (copied) {
+    message.confirm();
+    return true;
+  }
+  link.lose("its memory can no longer be read");
+  settle(peer);
+  return false;
 }
 
 bool Mesh::has_backlog() const {
@@ -325,7 +368,7 @@ void Mesh::close(double flush_s) {
   goodbye.kind = Kind::kGoodbye;
   for (const Place& place : links_) {
     if (place.link == nullptr || place.link->lost()) continue;
-    place.link->send_notice(goodbye, "");
+    place.link->send_notice(goodbye, {});
     place.link->write();
   }
   flush_for(lock, flush_s);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import signal
 import socket
 import struct
@@ -23,14 +25,15 @@ NOTICED_WITHIN_S = 2.0
 EVERYBODY = 1
 
 HEADER = struct.Struct("<IIQQQiIqqq")
-MAGIC, BARRIER, MESSAGE = 0x314E4C45, 1, 11
+MAGIC, MESSAGE, SAMPLE, TAKEN = 0x314E4C45, 11, 13, 15
+OFFERED = 1 << 16
 
 
 class Net:
     """Connected meshes, by place."""
 
-    def __init__(self, size: int) -> None:
-        self.meshes = [Mesh(place, size) for place in range(size)]
+    def __init__(self, size: int, shares_memory: bool) -> None:
+        self.meshes = [Mesh(place, size, shares_memory) for place in range(size)]
         for one in range(size):
             for other in range(one):
                 self.connect(one, other)
@@ -45,12 +48,12 @@ class Net:
         return [self.meshes[at].open(context, 0, places, str(context)) for at in places]
 
 
-@pytest.fixture
-def net() -> Iterator[Callable[[int], Net]]:
+@pytest.fixture(params=[True, False], ids=["memory", "sockets"])
+def net(request: pytest.FixtureRequest) -> Iterator[Callable[[int], Net]]:
     with ExitStack() as cleanup:
 
         def make(size: int) -> Net:
-            made = Net(size)
+            made = Net(size, request.param)
             for mesh in made.meshes:
                 cleanup.callback(mesh.close, 0.0)
             return made
@@ -383,6 +386,116 @@ def test_a_signal_ends_a_wait_and_the_group(net: Any) -> None:
     assert "interrupted" in reason
 
 
+# ------------------------------------------------------------------ reading a peer's memory
+
+
+class Stranger:
+    """A process of another make: it speaks to slot 0 of 2 through a bare socket."""
+
+    def __init__(self) -> None:
+        self.mesh = Mesh(0, 2)
+        ours, self.socket = connected_pair()
+        self.socket.settimeout(PATIENCE_S)
+        self.mesh.attach(1, ours.detach(), "a stranger")
+        self.group = self.mesh.open(EVERYBODY, 0, [0, 1], "1")
+        self.word = np.array([secrets.randbits(63) + 1], dtype=np.uint64)
+
+    def show(self, value: int | None = None) -> None:
+        """Let the mesh try whether it can read this process's memory."""
+        found = int(self.word[0]) if value is None else value
+        sample = struct.pack("<QQQ", os.getpid(), self.word.ctypes.data, found)
+        self.socket.sendall(header(SAMPLE, total=24, size=24) + sample)
+
+    def offer(self, data: np.ndarray[Any, Any], token: int | None = None) -> None:
+        """Offer a message that the word stands for."""
+        said = int(self.word[0]) if token is None else token
+        offer = struct.pack("<QQQ", data.ctypes.data, self.word.ctypes.data, said)
+        head = header(MESSAGE | OFFERED, total=data.nbytes, size=24, context=EVERYBODY)
+        self.socket.sendall(head + offer)
+
+    def taken(self) -> int | None:
+        """The token that the mesh says it has taken, or None where it says nothing more."""
+        while True:
+            head = self._receive(HEADER.size)
+            if not head:
+                return None
+            kind, size = HEADER.unpack(head)[1], HEADER.unpack(head)[-1]
+            payload = self._receive(size)
+            if kind == TAKEN:
+                return int.from_bytes(payload, "little")
+
+    def _receive(self, count: int) -> bytes:
+        return self.socket.recv(count, socket.MSG_WAITALL) if count else b""
+
+
+@pytest.fixture
+def stranger() -> Iterator[Stranger]:
+    made = Stranger()
+    with made.socket:
+        yield made
+    made.mesh.close(0.0)
+
+
+def test_an_offer_is_read_and_confirmed(stranger: Stranger) -> None:
+    sent = pattern(3_000_001)
+    stranger.show()
+    stranger.offer(sent)
+
+    assert (receive(stranger.group, 1, sent.size) == sent).all()
+    assert stranger.taken() == int(stranger.word[0])
+
+
+def test_an_offer_that_was_taken_back_is_not_believed(stranger: Stranger) -> None:
+    """The memory is there and may be read, but it is no longer the message."""
+    stranger.show()
+    stranger.offer(pattern(1_000_000), token=int(stranger.word[0]) ^ 1)
+
+    into = np.zeros(1_000_000, dtype=np.uint8)
+    with pytest.raises(GroupFailed, match="still waiting"):
+        stranger.group.exchange("message", [], [(1, into)], -1, 0.3)
+
+
+def test_an_offer_without_leave_costs_the_connection(stranger: Stranger) -> None:
+    stranger.show(value=1)  # what lies there is another number: another process's memory
+    stranger.offer(pattern(1_000_000))
+
+    into = np.zeros(1_000_000, dtype=np.uint8)
+    with pytest.raises(GroupFailed):
+        stranger.group.exchange("message", [], [(1, into)], -1, 0.5)
+    assert (into == 0).all()
+
+
+def test_an_offer_that_nobody_wants_is_given_back(stranger: Stranger) -> None:
+    stranger.show()
+    stranger.group.fail("aborted", "never mind", 0)
+    stranger.offer(pattern(1_000_000))
+    other = stranger.mesh.open(9, 0, [0, 1], "9")
+
+    with pytest.raises(GroupFailed):
+        other.barrier(0.3)
+
+    assert stranger.taken() == int(stranger.word[0])
+
+
+def test_a_sender_takes_its_memory_back_when_it_gives_up(net: Any) -> None:
+    """Its array is overwritten at once: the receiver must not pass that for the message."""
+    made = net(2)
+    sender, receiver = made.open()
+    barriers([sender, receiver])
+    for context in range(10, 20):
+        sender, receiver = made.open(context)
+        data, into = np.full(4_000_000, 1, dtype=np.uint8), np.zeros(4_000_000, dtype=np.uint8)
+        with ThreadPoolExecutor(1) as pool:
+            receiving = pool.submit(receiver.exchange, "message", [], [(0, into)], -1, PATIENCE_S)
+            threading.Timer(0.001, sender.fail, ("aborted", "enough", 0)).start()
+            try:
+                sender.exchange("message", [(1, data)], [], -1, PATIENCE_S)
+            except GroupFailed:
+                data[:] = 2
+            if receiving.exception(PATIENCE_S) is None:
+                assert (into == 1).all()
+
+
 # ------------------------------------------------------------------ lies
 
 
@@ -409,8 +522,12 @@ def header(
         header(total=16) + b"12345678" + header(total=24, offset=8),  # another message's rest
         header(kind=0, total=2000, size=2000) + bytes(2000),  # a notice longer than any
         header(kind=0, total=16, offset=8),
+        header(kind=MESSAGE | OFFERED, total=1000, size=8),
+        header(kind=MESSAGE | OFFERED, total=1000, size=24, offset=24),
+        header(kind=SAMPLE | OFFERED, total=24, size=24),
+        header(kind=MESSAGE | OFFERED << 1, total=24, size=24),
     ],
-    ids=range(13),
+    ids=range(17),
 )
 def test_a_lie_costs_the_liar_its_connection(net: Any, lie: bytes) -> None:
     mesh = Mesh(0, 2)
