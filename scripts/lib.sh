@@ -48,12 +48,13 @@ DEBIAN_BUILD=(
   'python3-dev: python_has_headers'
   'python3-venv: "$PYTHON" -c "import ensurepip"'
 )
-# What only tests need: the NAT laboratory.
+# What only tests need: the NAT laboratory, and a Redis that each test starts for itself.
 # shellcheck disable=SC2034  # read by scripts/test
 DEBIAN_TEST=(
   'iproute2: command -v ip'
   'nftables: command -v nft'
   'procps: command -v sysctl'
+  'redis-server: command -v redis-server'
 )
 
 python_has_headers() {

@@ -6,9 +6,11 @@ In the order in which they build on each other::
     registry    who has which slot of which group; pure
     server      the registry behind a socket
     client      a rank's side
+    redis_board, redis_client   the same over a Redis, where no server of ours runs
+    anywhere    one or the other, by the address
 """
 
-from elevon.comm.rendezvous.client import Membership, join
+from elevon.comm.rendezvous.anywhere import Membership, join
 from elevon.comm.rendezvous.messages import (
     GroupKeys,
     GroupName,
