@@ -111,9 +111,10 @@ class Rig:
             )
         return commands
 
-    def fail(self, task, member, kind=FailureKind.ERROR, text="boom", **outcome):
+    def fail(self, task, member, kind=FailureKind.ERROR, text="boom", unreachable=None, **outcome):
         """A member of the last attempt fails."""
-        return self.part(task, member, Failure(kind=kind, message=text), **outcome)
+        failure = Failure(kind=kind, message=text, unreachable=unreachable)
+        return self.part(task, member, failure, **outcome)
 
     # what clients say
 

@@ -169,6 +169,13 @@ class AbortGang(msgspec.Struct, frozen=True, gc=False):
     lost: bool = False
 
 
+class EndRank(msgspec.Struct, frozen=True, gc=False):
+    """End this rank's process, which may live: others of its gang cannot reach it any more."""
+
+    rank: RankId
+    reason: str
+
+
 class EndTask(msgspec.Struct, frozen=True, gc=False):
     """Tell the client how the task ended.
 
@@ -197,7 +204,7 @@ class RepairWorld(msgspec.Struct, frozen=True, gc=False):
     lost: tuple[RankId, ...]
 
 
-Command: TypeAlias = StartGang | AbortGang | EndTask | DropData | RepairWorld
+Command: TypeAlias = StartGang | AbortGang | EndRank | EndTask | DropData | RepairWorld
 
 
 # ---------------------------------------------------------------- values on their way

@@ -224,6 +224,7 @@ class Executor:
             host=self._host,
             traceback="".join(traceback.format_exception(error)),
             exception=_encode_exception(error),
+            unreachable=error.rank if isinstance(error, MemberLost) else None,
         )
 
 

@@ -22,6 +22,7 @@ from elevon.agent.events import (
     CancelAsked,
     Command,
     DropData,
+    EndRank,
     EndTask,
     Event,
     PartEnded,
@@ -334,6 +335,8 @@ class Reactor:
                     self._doors.to_client(owner, TaskEnded(command.task, command.outcome))
             case AbortGang():
                 self._abort_gang(command)
+            case EndRank():
+                self._world.kill(command.rank, command.reason)
             case DropData():
                 self._drop(command)
             case RepairWorld():
@@ -346,8 +349,7 @@ class Reactor:
             self._doors.to_rank(process.work, message)
         timeout_s = command.submission.description.options.timeout_s
         if timeout_s is not None:
-            expire = partial(self._time_out, task, attempt)
-            self._timers.at(self._clock() + timeout_s, expire)
+            self._timers.at(self._clock() + timeout_s, partial(self._time_out, task, attempt))
 
     def _time_out(self, task: TaskId, attempt: int) -> None:
         if (task, attempt) in self._running.values():
@@ -360,16 +362,14 @@ class Reactor:
         for rank in command.ranks:
             if rank in self._world.ranks:
                 self._doors.to_rank(self._world.ranks[rank].control, interrupt)
-        force = partial(self._force_out, command)
-        self._timers.at(self._clock() + self._description.abort_grace_s, force)
+        grace_s = self._description.abort_grace_s
+        self._timers.at(self._clock() + grace_s, partial(self._force_out, command))
 
     def _force_out(self, command: AbortGang) -> None:
         for rank in command.ranks:
             if self._running.get(rank) == (command.task, command.attempt):
-                grace = self._description.abort_grace_s
-                self._world.kill(
-                    rank, f"it did not leave the task within {grace:g} s of: {command.reason}"
-                )
+                late = f"it did not leave the task within {self._description.abort_grace_s:g} s of"
+                self._world.kill(rank, f"{late}: {command.reason}")
 
     def _drop(self, command: DropData) -> None:
         for rank in command.ranks:

@@ -19,6 +19,7 @@ import msgspec
 from elevon.agent.events import (
     CancelAsked,
     Command,
+    EndRank,
     Event,
     PartEnded,
     RankGone,
@@ -75,7 +76,7 @@ class Scheduler:
         self._board = Board(ranks, communicator_cache)
         self._dataflow = Dataflow(self._board)
         self._endings = Endings(self._board, self._dataflow)
-        self._attempts = Attempts(self._board, self._dataflow, self._endings)
+        self._attempts = Attempts(self._board, self._dataflow, self._endings, self._convict)
         self._policy = Policy(self._board)
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             Submitted: self._submitted,
@@ -192,6 +193,14 @@ class Scheduler:
             self._lose_rank(event.rank, event.reason)
         if event.rank not in slots.given_up:
             slots.lost[event.rank] = event.reason
+
+    def _convict(self, rank: RankId, reason: str) -> None:
+        """A rank that may live, but is no use to others: it is ended and replaced."""
+        slots = self._board.slots
+        if slots.is_up(rank):
+            self._board.commands.append(EndRank(rank, reason))
+            slots.lost[rank] = reason
+            self._lose_rank(rank, reason)
 
     def _lose_rank(self, rank: RankId, reason: str) -> None:
         """Order matters: what is lost is known everywhere before anything runs again."""

@@ -17,7 +17,16 @@ import psutil
 
 import elevon as ev
 from elevon.cli.common import count, json_option
-from elevon.cli.fault_trials import PATIENCE_S, RANKS, Trial, attempt, total
+from elevon.cli.fault_trials import (
+    ENDS,
+    PATIENCE_S,
+    RANKS,
+    TCP_ONLY,
+    Trial,
+    Verdict,
+    attempt,
+    total,
+)
 
 #: What was started for the trials has this long to be gone after them.
 GONE_WITHIN_S: Final = 5.0
@@ -30,8 +39,9 @@ class Faults(msgspec.Struct, frozen=True):
         trials: how many were made.
         hangs: how many did not end, or left a pool that did not work.
         untyped: how many ended with another error than promised, or one that blames another rank.
-        worst_s: the longest time from ``submit`` to the error.
+        worst_s: the longest time from the fault to the error of a member.
         median_s: the middle one.
+        worst_by_end_s: the longest of each way to end.
         leaks: descriptors of this process, processes and shared memory that are left.
         findings: what was wrong, trial by trial.
     """
@@ -41,13 +51,15 @@ class Faults(msgspec.Struct, frozen=True):
     untyped: int
     worst_s: float
     median_s: float
+    worst_by_end_s: dict[str, float]
     leaks: int
     findings: list[str]
 
     def __str__(self) -> str:
         lines = [
             f"{self.trials} trials: {self.hangs} hangs, {self.untyped} untyped, {self.leaks} leaks",
-            f"error at the client after {self.median_s:.3f} s (median) to {self.worst_s:.3f} s",
+            f"from fault to error {self.median_s:.3f} s (median), worst: "
+            + ", ".join(f"{end} {each:.3f} s" for end, each in self.worst_by_end_s.items()),
         ]
         return "\n".join([*lines, *self.findings])
 
@@ -77,7 +89,8 @@ def run(trials: int, seed: int, communicator: Any) -> Faults:
         tasks = ev.TaskManager(session, pilots=[pilot])
         # The first task waits for the ranks; that is no part of a trial.
         tasks.options(ranks=RANKS).submit(total).result(PATIENCE_S)
-        drawn = [Trial.draw(chance) for _ in range(trials)]
+        ends = [end for end in ENDS if communicator == "tcp" or end not in TCP_ONLY]
+        drawn = [Trial.draw(chance, ends) for _ in range(trials)]
         verdicts = [(trial, attempt(tasks, trial)) for trial in drawn]
     left = _left_since(before)
     times = sorted(verdict.seconds for _, verdict in verdicts)
@@ -87,10 +100,18 @@ def run(trials: int, seed: int, communicator: Any) -> Faults:
         untyped=sum(bool(verdict.wrong) and not verdict.hang for _, verdict in verdicts),
         worst_s=round(times[-1], 4),
         median_s=round(times[len(times) // 2], 4),
+        worst_by_end_s=_worst(verdicts),
         leaks=len(left),
         findings=[f"{trial}: {verdict.wrong}" for trial, verdict in verdicts if verdict.wrong]
         + [f"left behind: {each}" for each in left],
     )
+
+
+def _worst(verdicts: list[tuple[Trial, Verdict]]) -> dict[str, float]:
+    worst: dict[str, float] = {}
+    for trial, verdict in verdicts:
+        worst[trial.end] = max(worst.get(trial.end, 0.0), round(verdict.seconds, 4))
+    return dict(sorted(worst.items()))
 
 
 def _belongings() -> set[str]:

@@ -52,6 +52,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         traceback: the remote traceback's text, or "".
         exception: the pickled exception, or b"" where it could not be pickled.
         cause: for DEPENDENCY, the task that failed first.
+        unreachable: for ABORTED, the member of the gang whose connection this member has lost.
     """
 
     kind: FailureKind
@@ -61,6 +62,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     traceback: str = ""
     exception: bytes = b""
     cause: TaskId | None = None
+    unreachable: int | None = None
 
 
 class Partition(msgspec.Struct, frozen=True, gc=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from elevon.agent.events import AbortGang
+from elevon.agent.events import AbortGang, EndRank
 from elevon.model.outcomes import FailureKind
 from elevon.model.states import TaskState
 from tests.scheduler_support import Rig, aborted, dropped, ended, only, started
@@ -40,6 +40,43 @@ def test_those_who_leave_are_told_whom_to_blame():
     rig.call("f", ranks=2)
     (told,) = only(rig.cancel("f"), AbortGang)
     assert (told.position, told.lost) == (-1, False)
+
+
+def test_a_rank_that_others_cannot_reach_is_ended_and_blamed():
+    rig = Rig()
+    rig.call("f", ranks=4)
+    rig.fail("f", 0, kind=ABORTED, unreachable=2)
+    rig.fail("f", 2, kind=ABORTED, unreachable=0)
+    rig.fail("f", 1, kind=ABORTED, unreachable=2)
+    commands = rig.fail("f", 3, kind=ABORTED)
+    assert [command.rank for command in only(commands, EndRank)] == [2]
+    assert ended(commands) == ["f"]
+    failure = rig.failure("f")
+    assert (failure.kind, failure.rank) == (FailureKind.RANK_LOST, 2)
+    assert "lost their connection" in failure.message
+    rig.call("g", ranks=4)
+    assert rig.state("g") is TaskState.READY, "it waits for the successor"
+    rig.gone(2, "killed")
+    assert started(rig.join(2)) == ["g"]
+
+
+def test_of_a_broken_connection_one_end_is_ended_and_a_task_that_had_not_begun_starts_again():
+    rig = Rig()
+    rig.call("f", ranks=2)
+    rig.fail("f", 0, kind=ABORTED, unreachable=1, entered_s=0.0)
+    commands = rig.fail("f", 1, kind=ABORTED, unreachable=0, entered_s=0.0)
+    assert [command.rank for command in only(commands, EndRank)] == [1]
+    assert ended(commands) == []
+    assert rig.state("f") is not TaskState.FAILED
+
+
+def test_nobody_is_ended_where_somebody_else_is_to_blame():
+    rig = Rig()
+    rig.call("f", ranks=2)
+    rig.fail("f", 0, text="ValueError: x")
+    commands = rig.fail("f", 1, kind=ABORTED, unreachable=0)
+    assert only(commands, EndRank) == []
+    assert rig.failure("f").message == "ValueError: x"
 
 
 def test_the_rank_in_a_failure_is_the_number_within_the_gang():

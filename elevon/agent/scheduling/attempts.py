@@ -15,7 +15,7 @@ wait in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from elevon.agent.events import AbortGang, PartEnded, StartGang
 from elevon.agent.scheduling import placement, verdicts
@@ -29,12 +29,26 @@ from elevon.model.states import TaskEvent, TaskState
 
 
 class Attempts:
-    """Starts gangs and follows them to their end."""
+    """Starts gangs and follows them to their end.
 
-    def __init__(self, board: Board, dataflow: Dataflow, endings: Endings) -> None:
+    Args:
+        board: what is known.
+        dataflow: where outputs and readers are counted.
+        endings: where tasks end.
+        convict: takes a rank that others cannot reach, and why, out of the pilot.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        dataflow: Dataflow,
+        endings: Endings,
+        convict: Callable[[RankId, str], None],
+    ) -> None:
         self._board = board
         self._dataflow = dataflow
         self._endings = endings
+        self._convict = convict
 
     # ------------------------------------------------------------ start
 
@@ -194,6 +208,9 @@ class Attempts:
             self._failed(record, attempt)
 
     def _failed(self, record: TaskRecord, attempt: Attempt) -> None:
+        accused = verdicts.unreachable(attempt)
+        if accused is not None:
+            self._convict(attempt.gang[accused], "other ranks have lost their connection to it")
         failure = verdicts.cause_of(record, attempt, self._board.slots)
         if verdicts.may_retry(record, failure):
             record.retries += 1

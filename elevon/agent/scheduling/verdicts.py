@@ -6,6 +6,8 @@ Every message says what, where, why and what to do.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from elevon.agent.scheduling.book import Attempt, TaskRecord
@@ -169,6 +171,19 @@ def cause_of(record: TaskRecord, attempt: Attempt, slots: RankSlots) -> Failure:
         if reason is not None:
             return rank_lost(record, member, rank, slots.node(rank), reason)
     return _nobody_said_why(record, attempt)
+
+
+def unreachable(attempt: Attempt) -> int | None:
+    """The member that most of the others could not reach, where nobody else is to blame.
+
+    Of the two ends of one broken connection either will do.
+    """
+    if attempt.cause is not None:
+        return None
+    failures = ((m, part.failure) for m, part in enumerate(attempt.parts) if part is not None)
+    named = ((m, f.unreachable) for m, f in failures if f is not None)
+    votes = Counter(other for m, other in named if other is not None and other != m)
+    return max(votes, key=lambda member: (votes[member], member), default=None)
 
 
 def nobody_began(attempt: Attempt) -> bool:
