@@ -122,7 +122,7 @@ class Mesh final : public Sink {
   void greet(int peer);
   void obey(int peer, Inbound& message);
   void answer(int peer, Kind kind, std::span<const std::byte> payload);
-  void poll(Lock& lock, int timeout_ms, bool& idle);
+  bool poll(Lock& lock, int timeout_ms);
   void serve(const epoll_event& event);
   void settle(int peer);
   void mourn(int peer);
