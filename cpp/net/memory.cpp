@@ -3,6 +3,7 @@
 #include <sys/uio.h>
 
 #include <atomic>
+#include <bit>
 #include <random>
 
 namespace elevon::net {
@@ -23,7 +24,7 @@ bool read_memory(std::uint64_t process, std::uint64_t address, std::byte* target
     const auto left = static_cast<std::size_t>(size - done);
     const iovec here{target + done, left};
     // The other process's address: never followed here.
-    const iovec there{reinterpret_cast<void*>(address + static_cast<std::uint64_t>(done)), left};
+    const iovec there{std::bit_cast<void*>(address + static_cast<std::uint64_t>(done)), left};
     const ssize_t count = ::process_vm_readv(static_cast<pid_t>(process), &here, 1, &there, 1, 0);
     if (count <= 0) return false;
     done += count;

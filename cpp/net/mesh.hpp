@@ -78,7 +78,7 @@ class Mesh final : public Sink {
   // Carries out the rounds of one collective, one after another. Throws GroupFailed.
   void run(Group& group, const Call& call, std::span<const Round> rounds);
   // Ends a group and tells the other members.
-  void abort(Group& group, Failure failure);
+  void abort(Group& group, const Failure& failure);
   // Ends a group here, open or still to be opened, and tells nobody.
   void interrupt(GroupId id, Failure failure);
   [[nodiscard]] std::optional<Failure> failure(const Group& group);
@@ -109,7 +109,7 @@ class Mesh final : public Sink {
   void wait(Lock& lock, Group& group, const Call& call, const Exchange& exchange,
             Clock::time_point start);
   void check(Group& group, const Call& call, const Exchange& exchange, Clock::time_point start);
-  [[noreturn]] void fail(Group& group, Failure failure);
+  [[noreturn]] void fail(Group& group, const Failure& failure);
   [[noreturn]] void fail_mismatch(Group& group, const Call& call, const Mismatch& mismatch);
   [[noreturn]] void fail_lost(Group& group, const Call& call, const Loss& loss);
   [[noreturn]] void fail_late(Group& group, const Call& call, const std::vector<int>& pending);

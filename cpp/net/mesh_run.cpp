@@ -215,12 +215,12 @@ std::string Mesh::whose(const Group& group, int rank) const {
   return link == nullptr || link->name().empty() ? text : text + " (" + link->name() + ")";
 }
 
-void Mesh::fail(Group& group, Failure failure) {
+void Mesh::fail(Group& group, const Failure& failure) {
   if (group.fail(failure)) tell(group, failure);
   throw GroupFailed(*group.failure());
 }
 
-void Mesh::abort(Group& group, Failure failure) {
+void Mesh::abort(Group& group, const Failure& failure) {
   const Lock lock(mutex_);
   if (!group.fail(failure)) return;
   tell(group, failure);
