@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "explain": Entry("elevon.cli.explain", "Why a task is where it is."),
     "logs": Entry("elevon.cli.logs", "Show what a pilot's agent and ranks have printed."),
     "rendezvous": Entry("elevon.cli.rendezvous", "Serve a rendezvous for ranks of TCP groups."),
+    "relay": Entry("elevon.cli.relay", "Serve a relay for ranks behind NATs."),
     "agent": Entry("elevon.cli.agent", "Run a pilot's agent (pilots start it by themselves)."),
 }
 

@@ -8,6 +8,7 @@ may have been read ahead. Deadlines are the caller's: it waits with ``asyncio.wa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import TypeVar
@@ -54,6 +55,31 @@ def keep_alive(connection: socket.socket) -> None:
     connection.setsockopt(tcp, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
     connection.setsockopt(tcp, socket.TCP_KEEPINTVL, KEEPALIVE_EVERY_S)
     connection.setsockopt(tcp, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+async def accept(listener: socket.socket) -> tuple[socket.socket, Address]:
+    """The next connection.
+
+    The loop's own sock_accept loses one that comes in the moment in which the wait is cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        readable: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(listener, _wake, readable)
+        try:
+            await readable
+        finally:
+            loop.remove_reader(listener)
+        # Another may have taken it, or it has left already.
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            connection, address = listener.accept()
+            connection.setblocking(False)
+            return connection, address
+
+
+def _wake(readable: asyncio.Future[None]) -> None:
+    if not readable.done():
+        readable.set_result(None)
 
 
 async def connect(connection: socket.socket, address: Address) -> None:

@@ -20,11 +20,22 @@ import random
 import socket
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from elevon.comm.nat.line import Line, bound, connect, keep_alive, meet, prove, receive, send
+from elevon.comm.nat.line import (
+    Line,
+    accept,
+    bound,
+    connect,
+    keep_alive,
+    meet,
+    prove,
+    receive,
+    send,
+)
 from elevon.comm.nat.whereabouts import Address
 from elevon.errors import CommunicatorError, WireError
 
@@ -121,10 +132,11 @@ class _Attempt:
             raise CommunicatorError(self._story())
         return self._winner
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._look)
+        return task
 
     def _look(self, task: asyncio.Task[None]) -> None:
         """Tell of a task that has failed in a way that is nobody's but ours."""
@@ -145,13 +157,14 @@ class _Attempt:
             await asyncio.wait(set(self._tasks), timeout=0.1)
 
     async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            connection, address = await loop.sock_accept(listener)
+            connection, address = await accept(listener)
             if self._incoming >= MOST_INCOMING:
                 connection.close()
                 continue
-            self._start(self._welcome(connection, address))
+            task = self._start(self._welcome(connection, address))
+            # Not in the task itself: one that is cancelled at once never begins.
+            task.add_done_callback(partial(self._close_loser, connection))
 
     async def _welcome(self, connection: socket.socket, address: Address) -> None:
         self._incoming += 1
@@ -162,7 +175,6 @@ class _Attempt:
             self._note("from", address, error)
         finally:
             self._incoming -= 1
-            self._close_loser(connection)
 
     async def _dial(self, target: Address) -> None:
         loop, patience = asyncio.get_running_loop(), 1.0
@@ -210,7 +222,7 @@ class _Attempt:
             self._winner = connection
             self._over.set_result(None)
 
-    def _close_loser(self, connection: socket.socket) -> None:
+    def _close_loser(self, connection: socket.socket, _: object = None) -> None:
         if connection is not self._winner:
             connection.close()
 

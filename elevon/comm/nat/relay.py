@@ -25,6 +25,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from elevon.comm.nat.errands import (
     Answer,
@@ -40,7 +41,7 @@ from elevon.comm.nat.errands import (
     errand_of,
     relaying_key,
 )
-from elevon.comm.nat.line import Line, keep_alive, meet
+from elevon.comm.nat.line import Line, accept, keep_alive, meet
 from elevon.comm.nat.pump import move_both_ways
 from elevon.errors import WireError
 
@@ -168,9 +169,7 @@ class RelayServer:
     async def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                connection, _ = await self._loop.sock_accept(listener)
-            except ConnectionError:
-                continue  # it left before it was let in
+                connection, _ = await accept(listener)
             except OSError:
                 # Out of descriptors: room comes back when somebody leaves.
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -179,10 +178,12 @@ class RelayServer:
             session = asyncio.ensure_future(self._session(connection))
             self._sessions.add(session)
             session.add_done_callback(self._sessions.discard)
+            # Not in the session: one that is cancelled at once never begins.
+            session.add_done_callback(partial(_close, connection))
 
     async def _session(self, connection: socket.socket) -> None:
         # A stranger, or a member that has gone: its own side tells it.
-        with connection, contextlib.suppress(OSError, WireError, asyncio.TimeoutError):
+        with contextlib.suppress(OSError, WireError, asyncio.TimeoutError):
             await self._attend_to(connection)
 
     async def _attend_to(self, connection: socket.socket) -> None:
@@ -287,6 +288,10 @@ class RelayServer:
 
     async def _say(self, line: Line, message: FromRelay) -> None:
         await asyncio.wait_for(line.send(message), self._limits.proof_s)
+
+
+def _close(connection: socket.socket, _: object) -> None:
+    connection.close()
 
 
 async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:
