@@ -10,6 +10,8 @@ import pytest
 from elevon.testing.communicators import CONTRACT
 from tests.tcp_support import ranks
 
+pytestmark = pytest.mark.no_mpi
+
 MEMBER = Path(__file__).with_name("tcp_member.py")
 SIZES = (1, 2, 3, 4, 7)
 LIMIT_S = 100.0

@@ -7,6 +7,8 @@ import pytest
 from elevon.testing.communicators import CONTRACT, Clause
 from elevon.testing.threads import ThreadGroup
 
+pytestmark = pytest.mark.no_mpi
+
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("clause", CONTRACT, ids=str)

@@ -16,7 +16,7 @@ import elevon as ev
 from elevon.cli.fault_trials import CALLS, ENDS, RANKS, Trial, attempt
 from elevon.cli.faults import command
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.no_mpi, pytest.mark.timeout(120)]
 
 NOTICED_WITHIN_S = 2.0
 # That a process is stopped is noticed by looking, twice, not by the kernel's word.

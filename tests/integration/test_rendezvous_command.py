@@ -18,6 +18,8 @@ from elevon.comm.rendezvous import GroupName, rendezvous_secret
 from elevon.comm.tcp import Entrance, enter
 from elevon.errors import CommunicatorError, UsageError
 
+pytestmark = pytest.mark.no_mpi
+
 SESSION = b"s" * 32
 WITHIN_S = 20.0
 

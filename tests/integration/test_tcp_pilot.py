@@ -18,7 +18,7 @@ import elevon as ev
 from elevon.errors import RankLost, TaskFailed
 from tests.integration.conftest import processes_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.no_mpi, pytest.mark.timeout(120)]
 
 RANKS = 4
 ROOT = Path(__file__).parents[2]
