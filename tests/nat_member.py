@@ -130,13 +130,38 @@ def meet_contract(slot: int, passages: dict[str, Passage], clauses: list[str]) -
     """Make a mesh of the passages and run the contract of communicators on it."""
     from elevon._native import Mesh
     from elevon.comm.tcp import TcpWorld
-    from elevon.testing.communicators import CONTRACT
-    from tests.contract.tcp_member import holds, meet
 
     mesh = Mesh(slot, len(passages) + 1)
     for name, passage in passages.items():
         mesh.attach(int(name), passage.connection.detach(), f"slot {name}")
-    world = TcpWorld(mesh)
+    hold_to_contract(TcpWorld(mesh), clauses)
+
+
+def enter_world(settings: dict[str, Any]) -> None:
+    """Come in as the ranks of a pilot do."""
+    from elevon.comm.rendezvous import GroupName
+    from elevon.comm.tcp import Entrance, enter
+
+    relay, size = settings["relay"], settings["size"]
+    entrance = Entrance(
+        rendezvous=settings["rendezvous"],
+        group=GroupName("lab", 1),
+        worker=settings["name"],
+        slot=int(settings["name"]),
+        size=size,
+        host=settings["host"],
+        relay=f"{relay[0]}:{relay[1]}",
+    )
+    world = enter(entrance, bytes.fromhex(settings["secret"]))
+    report(entered=settings["name"])
+    heard()
+    hold_to_contract(world, settings["clauses"])
+
+
+def hold_to_contract(world: Any, clauses: list[str]) -> None:
+    from elevon.testing.communicators import CONTRACT
+    from tests.contract.tcp_member import holds, meet
+
     chosen = [clause for clause in CONTRACT if clause.name in clauses]
     held = [str(clause) for number, clause in enumerate(chosen, 1) if holds(world, clause, number)]
     meet(world, 0)
@@ -180,6 +205,8 @@ def main() -> None:
     try:
         if settings["does"] == "visit":
             visit(settings)
+        elif settings["does"] == "enter":
+            enter_world(settings)
         else:
             asyncio.run(dial(settings))
     except (ElevonError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""The relay of a NAT laboratory: python nat_relay.py SETTINGS; each line it is told, it answers."""
+"""Relay and rendezvous of a NAT laboratory: python nat_relay.py SETTINGS; answers each line."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import json
 import sys
 
 from elevon.comm.nat import RelayServer, relay_secret
+from elevon.comm.rendezvous import RendezvousServer, rendezvous_secret
 
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
-    relay = RelayServer(relay_secret(bytes.fromhex(settings["secret"])), settings["host"])
-    print(json.dumps({"relay": [relay.host, relay.port]}), flush=True)
+    secret = bytes.fromhex(settings["secret"])
+    relay = RelayServer(relay_secret(secret), settings["host"])
+    rendezvous = RendezvousServer(rendezvous_secret(secret), settings["host"])
+    addresses = {"relay": [relay.host, relay.port], "rendezvous": rendezvous.address}
+    print(json.dumps(addresses), flush=True)
     for _ in sys.stdin:
         print(json.dumps({"pairs": relay.pairs}), flush=True)
     relay.close()
+    rendezvous.close()
 
 
 if __name__ == "__main__":

@@ -91,15 +91,36 @@ def dial(
     """
     deadline = time.monotonic() + min(within_s, PROOF_WITHIN_S)
     connection = socket.create_connection(address, deadline - time.monotonic())
+    return connection, prove_on(connection, key, claim, deadline - time.monotonic())
+
+
+def prove_on(
+    connection: socket.socket, key: bytes, claim: bytes, within_s: float = PROOF_WITHIN_S
+) -> bytes:
+    """The dialing side's part on a connection that is there already; it is closed on failure.
+
+    Args:
+        connection: however it came about.
+        key: of the group.
+        claim: who we are.
+        within_s: seconds for it.
+
+    Returns:
+        The key of this session.
+
+    Raises:
+        OSError: the other side does not answer in time.
+        WireError: it does not know the key, or refuses the claim.
+    """
     try:
         tune(connection)
-        source = Deadline(connection, deadline)
+        source = Deadline(connection, time.monotonic() + within_s)
         challenge = receive_exactly(source, proof.CHALLENGE_BYTES)
         proof.check_challenge(challenge)
         proved = proof.prove(challenge, key, claim)
         connection.sendall(proved.message)
         proof.check_answer(proved, _answer(source))
-        return connection, proved.session
+        return proved.session
     except BaseException:
         connection.close()
         raise

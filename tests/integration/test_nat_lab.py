@@ -237,3 +237,26 @@ def test_transfers_are_correct_where_packets_are_lost() -> None:
         assert connect_all(members) == ["", ""]
         assert all_whole(members)
         assert sum(router.dropped() for router in lab.routers) > 0
+
+
+def test_ranks_enter_their_world_from_behind_nats() -> None:
+    """By the rendezvous, as ranks of a pilot do; only the symmetric one needs the relay."""
+    with laboratory(CONE, CONE, SYMMETRIC) as lab, crew(lab.public) as people:
+        members = [
+            people.start(
+                place,
+                does="enter",
+                name=str(slot),
+                size=3,
+                host=place.address,
+                rendezvous=people.rendezvous,
+                clauses=["alltoallv", "large alltoallv", "bcast"],
+            )
+            for slot, place in enumerate(lab.clients)
+        ]
+        assert [member.hear("entered") for member in members] == ["0", "1", "2"]
+        assert people.pairs() == 2
+        for member in members:
+            member.say()
+
+        assert [member.hear("held") for member in members] == [3, 3, 3]

@@ -61,6 +61,11 @@ class NatDoor:
             self.close()
             raise
 
+    @property
+    def name(self) -> str:
+        """Under which others reach this rank."""
+        return self._way.name
+
     def reach(self, name: str) -> Passage:
         """Get to another rank; several threads may.
 

@@ -92,11 +92,22 @@ class Door:
             slot: ours.
             incarnation: ours.
         """
-        guard = _Guard(places, key, slot, incarnation)
-        self._thread = threading.Thread(
-            target=self._accept, args=(guard,), name="door", daemon=True
-        )
+        self._guard = _Guard(places, key, slot, incarnation)
+        self._thread = threading.Thread(target=self._accept, name="door", daemon=True)
         self._thread.start()
+
+    def welcome(self, connection: socket.socket) -> None:
+        """Let a member in that has come by another way; only after ``open``.
+
+        Args:
+            connection: which is the door's from now on.
+        """
+        if not self._strangers.acquire(blocking=False):
+            connection.close()
+            return
+        threading.Thread(
+            target=self._attend, args=(connection,), name="stranger", daemon=True
+        ).start()
 
     def close(self) -> None:
         """Let nobody in any more."""
@@ -107,7 +118,7 @@ class Door:
         if self._thread is not None:
             self._thread.join()
 
-    def _accept(self, guard: _Guard) -> None:
+    def _accept(self) -> None:
         while True:
             try:
                 connection, _ = self._listener.accept()
@@ -115,17 +126,12 @@ class Door:
                 continue  # it left before it was let in
             except OSError:
                 return  # closed
-            if not self._strangers.acquire(blocking=False):
-                connection.close()
-                continue
-            threading.Thread(
-                target=self._attend, args=(guard, connection), name="stranger", daemon=True
-            ).start()
+            self.welcome(connection)
 
-    def _attend(self, guard: _Guard, connection: socket.socket) -> None:
+    def _attend(self, connection: socket.socket) -> None:
         try:
             with connection:
-                guard.admit(connection)
+                self._guard.admit(connection)
         except (OSError, WireError, msgspec.MsgspecError):
             pass  # its own side tells why; we owe a stranger nothing
         finally:

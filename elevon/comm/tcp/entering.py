@@ -7,19 +7,24 @@ and as a replacement alike.
 from __future__ import annotations
 
 import os
+import secrets
 import socket
+import threading
 from dataclasses import dataclass
 
 import msgspec
 
 from elevon import _native
+from elevon.comm.nat import NatDoor, NatKeys, Way
 from elevon.comm.rendezvous import GroupKeys, GroupName, Joining, Member, Membership, join
-from elevon.comm.sockets import dial
+from elevon.comm.sockets import dial, prove_on
 from elevon.comm.tcp.door import Door, Meeting, Places
 from elevon.comm.tcp.world import TcpWorld
-from elevon.errors import CommunicatorError, WireError
+from elevon.errors import CommunicatorError, UsageError, WireError
 
 ENTER_WITHIN_S = 60.0
+# In front of the name under which a rank attends at the relay, among its addresses.
+RELAYED = "relay:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Entrance:
         size: how many ranks the world has.
         host: the address to listen on and to be reached at.
         deadline_s: seconds until all have to be there.
+        relay: "host:port" of a relay, where ranks sit behind NATs, or "" where all can dial all.
     """
 
     rendezvous: str
@@ -43,6 +49,7 @@ class Entrance:
     size: int
     host: str = "127.0.0.1"
     deadline_s: float = ENTER_WITHIN_S
+    relay: str = ""
 
 
 def enter(entrance: Entrance, secret: bytes) -> TcpWorld:
@@ -59,19 +66,28 @@ def enter(entrance: Entrance, secret: bytes) -> TcpWorld:
         CommunicatorError: not all came in time, or there is no place; names who is missing.
         WireError: somebody does not know the secret.
     """
+    nat = NatDoor(_way(entrance, secret)) if entrance.relay else None
+    try:
+        return _enter(entrance, secret, nat)
+    except BaseException:
+        if nat is not None:
+            nat.close()
+        raise
+
+
+def _enter(entrance: Entrance, secret: bytes, nat: NatDoor | None) -> TcpWorld:
     keys = GroupKeys.of(secret, entrance.group)
     door = Door(entrance.host)
     try:
-        membership = join(
-            entrance.rendezvous, entrance.group, keys.joining, _joining(entrance, door.port)
-        )
+        wish = _joining(entrance, door.port, nat)
+        membership = join(entrance.rendezvous, entrance.group, keys.joining, wish)
     except BaseException:
         door.close()
         raise
     mesh = _native.Mesh(membership.welcome.slot, entrance.size)
-    world = TcpWorld(mesh, (door, membership))
+    world = TcpWorld(mesh, (door, membership) if nat is None else (nat, door, membership))
     try:
-        _connect(mesh, door, membership, keys.meeting)
+        _connect(mesh, door, membership, keys.meeting, nat)
         membership.complete()
     except BaseException:
         world.leave()
@@ -79,36 +95,72 @@ def enter(entrance: Entrance, secret: bytes) -> TcpWorld:
     return world
 
 
-def _connect(mesh: _native.Mesh, door: Door, membership: Membership, key: bytes) -> None:
+def _way(entrance: Entrance, secret: bytes) -> Way:
+    """To the relay, under a name that no other process has."""
+    host, _, port = entrance.relay.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f"a relay is given as host:port, not {entrance.relay!r}")
+    group, name = entrance.group, secrets.token_hex(8)
+    keys = NatKeys.of(secret, group.job, group.epoch)
+    return Way((host, int(port)), group.job, group.epoch, name, keys)
+
+
+def _connect(
+    mesh: _native.Mesh, door: Door, membership: Membership, key: bytes, nat: NatDoor | None
+) -> None:
     me, places = membership.welcome, Places(mesh)
     door.open(places, key, me.slot, me.incarnation)
+    if nat is not None:
+        threading.Thread(target=_let_in, args=(nat, door), name="arrivals", daemon=True).start()
     for member in me.members:
         claim = Meeting(me.slot, me.incarnation, own_name(), member.slot, member.incarnation)
-        connection = _reach(member, key, msgspec.msgpack.encode(claim))
+        connection = _reach(member, key, msgspec.msgpack.encode(claim), nat)
         connection.settimeout(None)
         them = Meeting(member.slot, member.incarnation, member.name, me.slot, me.incarnation)
         places.take(them, connection)
 
 
-def _reach(member: Member, key: bytes, claim: bytes) -> socket.socket:
+def _let_in(nat: NatDoor, door: Door) -> None:
+    """Take those who come by the relay to the door, until there are no more."""
+    while True:
+        try:
+            passage = nat.accept()
+        except UsageError:
+            return  # closed
+        door.welcome(passage.connection)
+
+
+def _reach(member: Member, key: bytes, claim: bytes, nat: NatDoor | None) -> socket.socket:
     """A proved connection to a member, by the first address that leads to it."""
     tried = []
     for address in member.addresses:
         try:
+            if address.startswith(RELAYED):
+                return _reach_by(nat, address.removeprefix(RELAYED), key, claim)
             return dial((address, member.port), key, claim)[0]
-        except (OSError, WireError) as error:  # noqa: PERF203 - a handful
+        except (OSError, WireError, CommunicatorError) as error:  # noqa: PERF203 - a handful
             tried.append(f"{address}:{member.port}: {error}")
     raise CommunicatorError(
         f"slot {member.slot} ({member.name}) cannot be reached: {'; '.join(tried)}"
     )
 
 
-def _joining(entrance: Entrance, port: int) -> Joining:
+def _reach_by(nat: NatDoor | None, name: str, key: bytes, claim: bytes) -> socket.socket:
+    """Punched or relayed; the member checks our claim on it as on any other."""
+    if nat is None:
+        raise CommunicatorError("it is behind a NAT: give this rank the address of its relay, too")
+    connection = nat.reach(name).connection
+    prove_on(connection, key, claim)
+    return connection
+
+
+def _joining(entrance: Entrance, port: int, nat: NatDoor | None) -> Joining:
     return Joining(
         worker=entrance.worker,
         slot=entrance.slot,
         size=entrance.size,
-        addresses=(entrance.host,),
+        # Behind a NAT the own address is one of a thousand such; the door at the relay tries it.
+        addresses=(entrance.host,) if nat is None else (f"{RELAYED}{nat.name}",),
         port=port,
         name=own_name(),
         deadline_s=entrance.deadline_s,
