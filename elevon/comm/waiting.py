@@ -13,6 +13,7 @@ spinning costs 5.5 ms a barrier on MPICH and napping 0.4, hence the memory for l
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -42,6 +43,11 @@ class Deadline:
     def passed(self) -> bool:
         """Whether the moment lies behind us."""
         return self.passed_by(0.0)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until then: 0 when it has passed, infinitely many where there is none."""
+        return math.inf if self._end is None else max(self._end - time.monotonic(), 0.0)
 
     def passed_by(self, grace_s: float) -> bool:
         """Whether it lies behind us by this many seconds."""

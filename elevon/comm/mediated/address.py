@@ -1,0 +1,32 @@
+"""The store that a URL names.
+
+Before it: ``redis_store`` and ``file_store``. After it: ``world`` enters by it.
+"""
+
+from __future__ import annotations
+
+from elevon.comm.mediated.store import Store
+from elevon.comm.redis_link import is_redis
+
+
+def open_store(url: str, job: str, epoch: int) -> Store:
+    """The store that a URL names.
+
+    Args:
+        url: "redis://host:port/db", or a URL of pyarrow's file systems: "s3://bucket/prefix",
+            "file:///a/directory/that/all/hosts/mount".
+        job: the job; what it puts lies apart from other jobs'.
+        epoch: how many times its world was started anew.
+
+    Raises:
+        UsageError: the URL is of no such kind, or its library is not installed.
+        CommunicatorError: the store is away or refuses.
+    """
+    # Loaded here: each of the two needs a library that the other does without.
+    if is_redis(url):
+        from elevon.comm.mediated.redis_store import RedisStore
+
+        return RedisStore(url, job, epoch)
+    from elevon.comm.mediated.file_store import FileStore
+
+    return FileStore.of_url(url, job, epoch)

@@ -1,0 +1,162 @@
+"""The world of a rank that shares nothing but a store with the others: opens groups of slots.
+
+Before it: ``group`` and a store. After it: whoever runs ranks that can neither be dialed nor dial.
+It has the form of ``tcp.world``. Nobody notices that a member has died: its group ends by its
+deadline, so every group has one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from elevon.comm import proof
+from elevon.comm.failure import Failure, Fuse, FuseBox
+from elevon.comm.mediated.address import open_store
+from elevon.comm.mediated.group import MediatedCommunicator
+from elevon.comm.mediated.post import Desk, Post
+from elevon.comm.mediated.store import Store
+from elevon.comm.rendezvous.messages import GroupName
+from elevon.errors import UsageError
+
+
+class MediatedWorld:
+    """All ranks that can form groups, as one of them sees it.
+
+    Args:
+        store: where messages lie; left by ``leave``.
+        key: 32 bytes that only the ranks of this world have.
+        slot: of this rank.
+        size: how many ranks the world has.
+
+    Raises:
+        UsageError: there is no such slot.
+    """
+
+    def __init__(self, store: Store, key: bytes, slot: int, size: int) -> None:
+        if not 0 <= slot < size:
+            raise UsageError(f"there is no slot {slot} in a world of {size}")
+        self._store = store
+        self._post = Post(store, key)
+        self._slot = slot
+        self._size = size
+        self._fuses = FuseBox()
+        self._open: dict[int, tuple[tuple[int, ...], Desk]] = {}
+        self._lonely = itertools.count()
+
+    @classmethod
+    def enter(cls, url: str, name: GroupName, secret: bytes, slot: int, size: int) -> MediatedWorld:
+        """Come in; nobody is waited for.
+
+        Args:
+            url: of the store; see ``open_store``.
+            name: which world.
+            secret: of the session; the store never sees it.
+            slot: of this rank.
+            size: how many ranks the world has.
+
+        Raises:
+            UsageError: the URL names no store, or there is no such slot.
+            CommunicatorError: the store is away or refuses.
+        """
+        store = open_store(url, name.job, name.epoch)
+        key = proof.derive(secret, "mediated", name.job, str(name.epoch))
+        world = cls(store, key, slot, size)
+        if slot == 0:
+            store.sweep()
+        return world
+
+    @property
+    def slot(self) -> int:
+        """The number of this rank."""
+        return self._slot
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """All slots of this world."""
+        return tuple(range(self._size))
+
+    @property
+    def size(self) -> int:
+        """How many ranks the world has."""
+        return self._size
+
+    def open_group(
+        self, slots: Sequence[int], context: int, timeout_s: float | None = None
+    ) -> MediatedCommunicator:
+        """Open the private communicator of some slots; only they call this. Sends nothing.
+
+        A context that was opened before and not evicted goes on where it was left.
+
+        Args:
+            slots: the members; their order is the order of ranks in the group.
+            context: the group's number, the same for all members and never used for another
+                group, nor again after it has failed or was evicted. A group of one needs none.
+            timeout_s: seconds that each collective may take; None is as long as messages are kept.
+
+        Raises:
+            UsageError: the slots, the context or the time are wrong.
+            GroupAborted: the group was ended before it was opened here.
+        """
+        members = tuple(slots)
+        self._check_members(members)
+        limit_s = self._store.kept_s if timeout_s is None else timeout_s
+        if not 0 < limit_s <= self._store.kept_s:
+            raise UsageError(
+                f"timeout_s is {limit_s}: give more than 0 and at most {self._store.kept_s}, the "
+                "seconds for which this store keeps messages"
+            )
+        desk = self._lonely_desk() if len(members) == 1 else self._desk(members, context)
+        desk.fuse.check()
+        return MediatedCommunicator(self._post, desk, limit_s)
+
+    def interrupt(
+        self, context: int, reason: str, rank: int | None = None, lost: bool = False
+    ) -> None:
+        """End a group of this process, also before it is opened. Any thread may call this.
+
+        Args:
+            context: the group's.
+            reason: what its errors say.
+            rank: the group rank to blame.
+            lost: whether that rank is dead.
+        """
+        failure = Failure("lost" if lost else "aborted", reason, rank)
+        self._fuses.fuse(_name(context)).blow(failure)
+
+    def evict(self, contexts: Iterable[int]) -> None:
+        """Forget groups; unknown contexts are passed over."""
+        for context in contexts:
+            self._open.pop(context, None)
+            self._fuses.drop([_name(context)])
+
+    def leave(self) -> None:
+        """Give the store up."""
+        self._store.close()
+
+    def _desk(self, members: tuple[int, ...], context: int) -> Desk:
+        known = self._open.get(context)
+        if known is None:
+            fuse = self._fuses.fuse(_name(context))
+            desk = Desk(_name(context), members.index(self._slot), len(members), fuse)
+            known = self._open[context] = (members, desk)
+        if known[0] != members:
+            raise UsageError(f"context {context} is the group of slots {known[0]}, not {members}")
+        return known[1]
+
+    def _lonely_desk(self) -> Desk:
+        name = f"self-{next(self._lonely)}"
+        return Desk(name, 0, 1, Fuse())
+
+    def _check_members(self, members: tuple[int, ...]) -> None:
+        if self._slot not in members:
+            raise UsageError(f"slot {self._slot} cannot open a group of {members}: no member")
+        if len(set(members)) != len(members):
+            raise UsageError(f"a slot is named twice in {members}")
+        unknown = sorted(set(members) - set(self.slots))
+        if unknown:
+            raise UsageError(f"this world has no slots {unknown}; it has {list(self.slots)}")
+
+
+def _name(context: int) -> str:
+    return f"c{context}"
