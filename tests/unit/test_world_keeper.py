@@ -70,7 +70,7 @@ class Watched(set[Any]):
 class Kept:
     """A keeper and what it has told."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, joined: int = SIZE) -> None:
         self.launcher, self.poller = Sleepers(), Watched()
         self.told: list[Any] = []
         self.failures: list[str] = []
@@ -85,13 +85,13 @@ class Kept:
             fail=self.failures.append,
         )
         self.keeper.start()
-        for rank, pid in enumerate(self.launcher.pids):
+        for rank, pid in enumerate(self.launcher.pids[:joined]):
             self.join(rank, pid)
 
-    def join(self, rank: int, pid: int) -> None:
+    def join(self, rank: int, pid: int, size: int = SIZE) -> None:
         world = self.keeper.number
         hello = RankHello(
-            rank=RankId(rank), world=world, pid=pid, host="h", world_size=SIZE, data_address=""
+            rank=RankId(rank), world=world, pid=pid, host="h", world_size=size, data_address=""
         )
         self.keeper.joined(hello, b"work:1:%d" % rank, 0.0)
 
@@ -162,3 +162,26 @@ def test_a_successor_that_cannot_be_started_ends_the_pilot(kept: Kept) -> None:
 
     assert kept.failures == ["rank 2 was lost and has no successor: no more processes"]
     kept.launcher.refuses = False
+
+
+def test_a_successor_in_a_world_of_the_wrong_size_gives_a_new_world(kept: Kept) -> None:
+    first = set(kept.launcher.pids)
+    kept.kill(kept.launcher.pids[1])
+    kept.look()
+    (successor,) = set(kept.launcher.pids) - first
+
+    kept.join(1, successor, size=SIZE - 1)
+
+    assert kept.failures == []
+    assert isinstance(kept.told[-1], WorldGone)
+    assert "a world of 2, not of 3" in kept.told[-1].reason
+    assert kept.keeper.number == 2
+
+
+def test_ranks_that_never_found_each_other_fail_the_pilot(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, joined=0)
+
+    kept.join(0, kept.launcher.pids[0], size=1)
+
+    assert "a world of 1, not of 3: mpiexec and mpi4py" in kept.failures[0]
+    kept.keeper.stop(0.0)
