@@ -5,7 +5,7 @@ All houses use the same private network, as real ones do: a private address that
 another house leads nowhere, or to the wrong machine. What the laboratory makes has names of its
 own, and is gone when the block is left, also when a test fails. It needs root.
 
-The kernel may lack netem, so loss is a rule of the router, not a queue of the link.
+The kernel may lack netem, so loss is a rule of the router, and delay a wire of our own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from tests.nat_wire import wire
 
 WITHIN_S = 10.0
 PUBLIC_ADDRESS = "203.0.113.1"
@@ -44,6 +46,7 @@ class House:
         refuses: answers strangers with a reset instead of silence.
         forgets_s: drops a mapping that was idle for so long; None leaves days.
         loss_percent: of the packets that it forwards.
+        delay_s: that its line to the public side takes, each way.
     """
 
     mapping: Mapping = "cone"
@@ -51,6 +54,7 @@ class House:
     refuses: bool = False
     forgets_s: int | None = None
     loss_percent: int = 0
+    delay_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +152,33 @@ def _router(
 ) -> Router:
     _namespace(cleanup, name)
     outside = f"203.0.113.{number + 10}"
-    wire = f"h{number}"
+    port = f"h{number}"
+    if house.delay_s:
+        _delayed_line(cleanup, name, public, port, house.delay_s)
+    else:
+        _ip(name, f"link add name wan type veth peer name {port} netns {public.namespace}")
     _ip(
         name,
-        f"link add name wan type veth peer name {wire} netns {public.namespace}",
         f"addr add {outside}/24 dev wan",
         "link set wan up",
         "link add name lan type bridge",
         f"addr add {PRIVATE_NETWORK}.1/24 dev lan",
         "link set lan up",
     )
-    _ip(public.namespace, f"link set {wire} master net up")
+    _ip(public.namespace, f"link set {port} master net up")
     router = Router(name, outside)
     _run(router.command("nft", "-f", "-"), _rules(house))
     _run(router.command("sysctl", "-qw", *_settings(house)))
     return router
+
+
+def _delayed_line(
+    cleanup: contextlib.ExitStack, name: str, public: Place, port: str, delay_s: float
+) -> None:
+    inside, outside = f"i{port}x{os.getpid()}", f"o{port}x{os.getpid()}"
+    cleanup.enter_context(wire(inside, outside, delay_s))
+    _run(["ip", "link", "set", inside, "netns", name, "name", "wan"])
+    _run(["ip", "link", "set", outside, "netns", public.namespace, "name", port])
 
 
 def _client(cleanup: contextlib.ExitStack, name: str, number: int, router: Place) -> Place:

@@ -102,8 +102,14 @@ class Crew:
             members.append(self.start(place, **own, **settings))
         return members
 
-    def pairs(self) -> int:
-        """How many pairs the relay moves bytes for."""
+    def relays(self, expected: int) -> bool:
+        """Whether the relay comes to move bytes for so many pairs; it learns late of an end."""
+        deadline = time.monotonic() + PATIENCE_S / 10
+        while (pairs := self._pairs()) != expected and time.monotonic() < deadline:
+            pass
+        return pairs == expected
+
+    def _pairs(self) -> int:
         self.relay.say()
         return int(self.relay.hear("pairs"))
 

@@ -15,6 +15,7 @@ from tests.nat_support import Crew, Member, crew
 
 CONE = House()
 CURT = House(refuses=True)
+FAR = House(refuses=True, delay_s=0.005)
 SYMMETRIC = House("symmetric")
 FORGETFUL = House(forgets_s=3)
 # Aborts and deadlines are no matter of NATs.
@@ -114,7 +115,17 @@ def test_two_are_connected_directly(houses: tuple[House, ...]) -> None:
 
         assert connect_all(members) == ["", ""]
         assert all_whole(members)
-        assert people.pairs() == 0
+        assert people.relays(0)
+
+
+def test_two_that_refuse_strangers_are_punched_at_a_distance() -> None:
+    """A router that answers with a reset forgets its client's SYN: two have to meet on the way."""
+    with laboratory(FAR, FAR) as lab, crew(lab.public) as people:
+        members = people.everybody(lab.clients)
+
+        assert connect_all(members) == ["", ""]
+        assert all_whole(members)
+        assert people.relays(0)
 
 
 def test_a_public_rank_is_reached_from_behind_any_nat() -> None:
@@ -126,7 +137,7 @@ def test_a_public_rank_is_reached_from_behind_any_nat() -> None:
         assert all_whole(members)
         # All but the pair of the two houses.
         assert sorted(reasons)[:4] == [""] * 4
-        assert people.pairs() == 1
+        assert people.relays(1)
 
 
 @pytest.mark.parametrize("other", [CONE, SYMMETRIC], ids=["cone", "symmetric"])
@@ -139,7 +150,7 @@ def test_what_cannot_be_punched_is_relayed(other: House) -> None:
 
         assert all("symmetric NAT" in reason for reason in reasons)
         assert all_whole(members)
-        assert people.pairs() == 1
+        assert people.relays(1)
         assert [member.hear("held") for member in members] == [2, 2]
 
 
@@ -154,7 +165,7 @@ def test_what_is_not_punched_in_time_is_relayed() -> None:
 
         assert all("within 1 s" in reason for reason in reasons)
         assert all_whole(members)
-        assert people.pairs() == 1
+        assert people.relays(1)
 
 
 @pytest.mark.timeout(120)
@@ -164,7 +175,7 @@ def test_eight_houses_and_every_collective() -> None:
 
         assert connect_all(members) == [""] * 56
         assert all_whole(members)
-        assert people.pairs() == 0
+        assert people.relays(0)
         assert [member.hear("held") for member in members] == [len(CLAUSES)] * 8
 
 
@@ -255,7 +266,7 @@ def test_ranks_enter_their_world_from_behind_nats() -> None:
             for slot, place in enumerate(lab.clients)
         ]
         assert [member.hear("entered") for member in members] == ["0", "1", "2"]
-        assert people.pairs() == 2
+        assert people.relays(2)
         for member in members:
             member.say()
 
