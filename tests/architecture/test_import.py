@@ -12,7 +12,8 @@ import pytest
 BUDGET_S = 0.2
 RUNS = 7
 
-HEAVY = ["boto3", "botocore", "mpi4py", "numpy", "pandas", "pyarrow", "zmq", "elevon._native"]
+HEAVY = ["boto3", "botocore", "mpi4py", "numpy", "pandas", "pyarrow", "redis", "zmq"]
+HEAVY += ["elevon._native"]
 
 
 def run(code: str) -> str:
@@ -35,7 +36,7 @@ def test_import_takes_less_than_its_budget() -> None:
     assert min(float(run(timed)) for _ in range(RUNS)) < BUDGET_S
 
 
-@pytest.mark.parametrize("absent", ["mpi4py", "boto3"])
+@pytest.mark.parametrize("absent", ["mpi4py", "boto3", "redis"])
 def test_public_names_do_without_what_may_be_absent(absent: str) -> None:
     code = f"""
 import sys

@@ -18,6 +18,9 @@ MEMBER = Path(__file__).with_name("mediated_member.py")
 ROOT = Path(__file__).parents[2]
 SIZES = (1, 2, 3, 4)
 LIMIT_S = 100.0
+
+pytestmark = pytest.mark.no_mpi
+
 # One of each kind: an S3 on one's own machine costs milliseconds a request as well.
 ON_S3 = ("rank and size", "not a number", "abort of a parent", "abort in gatherv")
 ON_S3 += ("timeout in alltoall",)

@@ -22,7 +22,7 @@ from tests.redis_support import redis_server
 SECRET = secrets.token_bytes(32)
 PATIENCE_S = 20.0
 SHORT_S = 0.4
-LEASE_S = 0.5
+LEASE_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,11 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
     with ThreadPoolExecutor(len(calls)) as pool:
         futures = [pool.submit(call) for call in calls]
         return [future.exception(PATIENCE_S) or future.result() for future in futures]
+
+
+def entry_of(client: Any) -> bytes:
+    (entry,) = (key for key in client.keys("*") if not key.endswith(b"epoch"))
+    return bytes(entry)
 
 
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,11 +162,11 @@ def test_a_living_rank_keeps_its_slot(joins: Join) -> None:
 
 def test_a_lease_is_renewed(joins: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     short_lease(monkeypatch)
-    monkeypatch.setattr("elevon.comm.rendezvous.redis_client.RENEW_EVERY_S", LEASE_S / 5)
+    monkeypatch.setattr("elevon.comm.rendezvous.redis_client.RENEW_EVERY_S", LEASE_S / 10)
     joins(0)
 
     with pytest.raises(CommunicatorError, match="held by a living rank"):
-        joins(0, worker="a thief", deadline_s=2.5 * LEASE_S)
+        joins(0, worker="a thief", deadline_s=1.5 * LEASE_S)
 
 
 def test_a_successor_waits_for_the_end_of_its_predecessor(joins: Join) -> None:
@@ -187,6 +192,19 @@ def test_a_rank_that_vanished_loses_its_slot(
     vanished.close()  # and does not take the slot from its successor
     with pytest.raises(CommunicatorError, match="held by a living rank"):
         joins(0, worker="a thief", deadline_s=0.1)
+
+
+def test_whoever_was_silent_when_another_came_is_not_passed_over(joins: Join, client: Any) -> None:
+    first = joins(0)
+    client.hset(entry_of(client), "lease:0", 1)  # long over, and not renewed yet
+    second = joins(1)
+    assert second.welcome.members == ()
+
+    told = together(first.complete, second.complete)
+
+    assert told[0] is None
+    assert isinstance(told[1], CommunicatorError)
+    assert "slots [0] were silent when slot 1 joined" in str(told[1])
 
 
 def test_an_epoch_that_is_over_stays_over(joins: Join, group: GroupName) -> None:
@@ -238,7 +256,7 @@ def test_a_member_without_the_secret_is_not_believed(joins: Join) -> None:
 def test_what_somebody_changes_is_not_believed(joins: Join, client: Any, what: str) -> None:
     first, second = joins(0), joins(1)
     together(first.complete, second.complete)
-    (entry,) = (key for key in client.keys("*") if not key.endswith(b"epoch"))
+    entry = entry_of(client)
     # The other slot's true words, in the wrong place.
     client.hset(entry, f"{what}:0", client.hget(entry, f"{what}:1"))
 

@@ -61,14 +61,15 @@ class RedisMembership:
             WireError: somebody who does not know the key has written to the group's entry.
         """
         self._say("ready")
-        group = as_group(self._size, self._board.look())
-        while not group.complete:
+        seen = self._board.look()
+        while not (group := as_group(self._size, seen)).complete:
             if self._left_s <= 0:
                 raise CommunicatorError(
                     f"group {self._name} was not complete in time: {group.missing()}"
                 )
             self._bell.wait(min(self._left_s, LOOK_AGAIN_S))
-            group = as_group(self._size, self._board.look())
+            seen = self._board.look()
+        self._check_met(seen)
 
     def close(self) -> None:
         """Give the slot up."""
@@ -78,6 +79,17 @@ class RedisMembership:
     @property
     def _left_s(self) -> float:
         return self._deadline - time.monotonic()
+
+    def _check_met(self, seen: list[Seen]) -> None:
+        """Refuse a group with members that neither dialed this one nor were dialed by it."""
+        met = {member.incarnation for member in self.welcome.members}
+        earlier = [each for each in seen if each.incarnation < self._claim.incarnation]
+        missed = [each.slot for each in earlier if each.incarnation not in met]
+        if missed:
+            raise CommunicatorError(
+                f"group {self._name}: slots {missed} were silent when slot {self._claim.slot} "
+                f"joined (no lease renewed for {LEASE_S} s) and live all the same: join again"
+            )
 
     def _win(self, joining: Joining) -> Claim:
         """The slot, after its last holder has left it or fallen silent."""
