@@ -87,6 +87,8 @@ find_python() {
   for name in ${ELEVON_PYTHON:-python3.11 python3.12 python3.13 python3.10 python3}; do
     PYTHON=$(command -v "$name") || continue
     if "$PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'; then
+      # A script that this one calls must not take an environment's own Python for another base.
+      export ELEVON_PYTHON=$PYTHON
       return
     fi
   done
