@@ -18,6 +18,7 @@ from elevon.agent.launchers.processes import ProcessLauncher
 from elevon.agent.launchers.protocol import Launcher
 from elevon.agent.reactor import Reactor
 from elevon.comm.rendezvous import RendezvousServer, rendezvous_secret
+from elevon.comm.tls import need_cryptography
 from elevon.wire.keys import PilotFile
 
 
@@ -45,7 +46,9 @@ def choose_launcher(pilot: PilotFile) -> Launcher:
     if kind == "mpi":
         return MpiLauncher()
     secret = rendezvous_secret(pilot.connection.keys.group_secret)
-    return ProcessLauncher(RendezvousServer(secret))
+    if pilot.description.tls:
+        need_cryptography()  # said once, before any rank is started
+    return ProcessLauncher(RendezvousServer(secret), tls=pilot.description.tls)
 
 
 if __name__ == "__main__":

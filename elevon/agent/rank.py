@@ -1,7 +1,7 @@
 """A rank: one worker process, its two channels and its loop.
 
 Before it: ``executor`` and the world of its launcher. After it: the agent starts it (``python -m
-elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS]``) and sends it work; with a
+elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS [tls]]``) and sends it work; with a
 rendezvous its world is one of TCP connections, without one it is MPI's. The main thread runs tasks
 and blocks on its work channel in between, never inside MPI, where it would spin. The control
 thread answers heartbeats and interrupts while a task runs, and ends the process when the agent is
@@ -243,7 +243,7 @@ def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -
     Args:
         connection: of the pilot.
         number: of the world.
-        where: rendezvous, slot and number of ranks, or nothing in a world of MPI.
+        where: rendezvous, slot, number of ranks and perhaps "tls", or nothing in a world of MPI.
     """
     if not where:
         from elevon.comm.mpi import MpiWorld
@@ -254,14 +254,16 @@ def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -
 
     # Without mpiexec, nobody but the agent would end this process with it.
     tie(parent=connection.agent_pid)
-    rendezvous, slot, ranks = where
+    rendezvous, slot, ranks, *options = where
     group = GroupName(connection.pilot, number)
-    entrance = Entrance(rendezvous, group, f"rank {slot}", int(slot), int(ranks))
+    entrance = Entrance(
+        rendezvous, group, f"rank {slot}", int(slot), int(ranks), tls="tls" in options
+    )
     return enter(entrance, connection.keys.group_secret)
 
 
 def main() -> None:
-    """``python -m elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS]``."""
+    """``python -m elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS [tls]]``."""
     connection = read_connection(Path(sys.argv[1]))
     number = int(sys.argv[2])
     Rank(connection, number, enter_world(connection, number, sys.argv[3:])).serve()

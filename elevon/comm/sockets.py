@@ -1,6 +1,6 @@
 """Stream sockets between ranks: options, deadlines, and the proof over one.
 
-Before it: ``proof``. After it: ``rendezvous.client``, ``tcp.door`` and ``tcp.entering``.
+Before it: ``proof``. After it: ``rendezvous.client``, ``tls``, ``tcp.door`` and ``tcp.entering``.
 """
 
 from __future__ import annotations
@@ -131,17 +131,24 @@ def _answer(source: Deadline) -> bytes:
         return receive_exactly(source, proof.CODE_BYTES)
     except ConnectionError as error:
         raise WireError(
-            "the other side has hung up on our proof: its secret, epoch or slot is another one, or "
-            "it has no room"
+            "the other side has hung up on our proof: its secret, epoch, slot or TLS setting is "
+            "another one, or it has no room"
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who has proved to belong to the group; ``answer`` is still to be sent."""
+    """Somebody who has proved to belong to the group; ``answer`` is still to be sent.
+
+    Attributes:
+        claim: who it is.
+        answer: our own proof.
+        session: a key that only it and we have.
+    """
 
     claim: bytes
     answer: bytes
+    session: bytes
 
 
 def meet(connection: socket.socket, key: bytes) -> Caller:
@@ -160,4 +167,4 @@ def meet(connection: socket.socket, key: bytes) -> Caller:
     if length < proof.NONCE_BYTES + proof.CODE_BYTES:
         raise WireError("the other side sent no proof")
     proved = proof.check(challenge, receive_exactly(source, length), key)
-    return Caller(proved.claim, proved.answer)
+    return Caller(proved.claim, proved.answer, proved.session)

@@ -24,6 +24,8 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
         cores_per_rank: cores (and kernel threads) of each rank.
         communicator: how ranks talk: "mpi", "tcp" (needs no MPI), or "auto", which takes MPI where
             the environment has one.
+        tls: whether what ranks send each other over the network is encrypted (TLS 1.3); needs
+            communicator="tcp" and the extra "tls".
         walltime_s: seconds after which the pilot ends by itself, or None.
         start_timeout_s: seconds in which agent and ranks must be up.
         client_grace_s: seconds that the agent lives on after its last client fell silent.
@@ -36,6 +38,7 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
     ranks: int = 1
     cores_per_rank: int = 1
     communicator: CommunicatorKind = "auto"
+    tls: bool = False
     walltime_s: float | None = None
     start_timeout_s: float = 60.0
     client_grace_s: float = 10.0
@@ -60,6 +63,13 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
             raise DescriptionError(
                 f"communicator={self.communicator!r} is not known here "
                 f"(known: {', '.join(get_args(CommunicatorKind))})"
+            )
+        if self.tls not in (False, True):
+            raise DescriptionError(f"tls must be True or False: {self.tls!r}")
+        if self.tls and self.communicator != "tcp":
+            raise DescriptionError(
+                f"tls=True needs communicator='tcp', not {self.communicator!r}: "
+                "MPI encrypts nothing by itself"
             )
         if not 0 <= self.communicator_cache <= 1000:
             # MPICH has 1,023 live communicators once collectives were used; leave it room.

@@ -30,19 +30,23 @@ class ProcessLauncher:
 
     Args:
         rendezvous: where they are to find each other.
+        tls: whether they are to encrypt what they send each other.
     """
 
     survives_rank_loss = True
     replaces_ranks = True
 
-    def __init__(self, rendezvous: RendezvousServer) -> None:
+    def __init__(self, rendezvous: RendezvousServer, tls: bool = False) -> None:
         self._rendezvous = rendezvous
+        self._options = ("tls",) if tls else ()
 
     def start(
         self, ranks: int, command: Sequence[str], env: Mapping[str, str], log: Path
     ) -> ProcessesHandle:
         """Start ``ranks`` processes that form one world; see Launcher."""
-        recipe = _Recipe(self._rendezvous.address, ranks, tuple(command), dict(env), log)
+        recipe = _Recipe(
+            self._rendezvous.address, ranks, self._options, tuple(command), dict(env), log
+        )
         handle = ProcessesHandle(recipe)
         try:
             for slot in range(ranks):
@@ -59,12 +63,14 @@ class _Recipe:
 
     rendezvous: str
     ranks: int
+    options: tuple[str, ...]
     command: tuple[str, ...]
     env: Mapping[str, str]
     log: Path
 
     def start(self, slot: int) -> subprocess.Popen[bytes]:
-        command = [*self.command, self.rendezvous, str(slot), str(self.ranks)]
+        where = (self.rendezvous, str(slot), str(self.ranks), *self.options)
+        command = [*self.command, *where]
         with self.log.open("ab") as out:
             try:
                 return subprocess.Popen(

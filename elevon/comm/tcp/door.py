@@ -18,6 +18,7 @@ import msgspec
 
 from elevon import _native
 from elevon.comm.sockets import Caller, meet
+from elevon.comm.tls import Guest, Wrapping
 from elevon.errors import WireError
 
 MOST_STRANGERS = 64
@@ -33,6 +34,7 @@ class Meeting(msgspec.Struct, frozen=True):
         name: host and process, for messages.
         to_slot: of the one it dials.
         to_incarnation: of the one it dials.
+        certificate: its own, DER, where the connection is to go on in TLS.
     """
 
     slot: int
@@ -40,6 +42,7 @@ class Meeting(msgspec.Struct, frozen=True):
     name: str
     to_slot: int
     to_incarnation: int
+    certificate: bytes = b""
 
 
 class Places:
@@ -72,12 +75,14 @@ class Door:
 
     Args:
         host: the address to listen on.
+        wrapping: TLS, which everybody has to speak then; without it nobody may.
 
     Attributes:
         port: where it listens.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, wrapping: Wrapping | None = None) -> None:
+        self._wrapping = wrapping
         self._listener = socket.create_server((host, 0), backlog=BACKLOG)
         self.port: int = self._listener.getsockname()[1]
         self._strangers = threading.BoundedSemaphore(MOST_STRANGERS)
@@ -92,7 +97,7 @@ class Door:
             slot: ours.
             incarnation: ours.
         """
-        self._guard = _Guard(places, key, slot, incarnation)
+        self._guard = _Guard(places, key, (slot, incarnation), self._wrapping)
         self._thread = threading.Thread(target=self._accept, name="door", daemon=True)
         self._thread.start()
 
@@ -141,14 +146,21 @@ class Door:
 class _Guard:
     """Checks one caller after another."""
 
-    def __init__(self, places: Places, key: bytes, slot: int, incarnation: int) -> None:
+    def __init__(
+        self, places: Places, key: bytes, me: tuple[int, int], wrapping: Wrapping | None
+    ) -> None:
         self._places = places
         self._key = key
-        self._me = (slot, incarnation)
+        self._me = me
+        self._wrapping = wrapping
 
     def admit(self, connection: socket.socket) -> None:
         caller = meet(connection, self._key)
         member = self._check(caller)
+        if self._wrapping is not None:
+            guest = Guest(connection, caller, member.certificate)
+            self._wrapping.admit(guest, lambda end: self._places.take(member, end))
+            return
         connection.settimeout(None)
         # The answer says "you are in", so it comes last; the caller sends nothing before it.
         with connection.dup() as answering:
@@ -159,4 +171,6 @@ class _Guard:
         member = msgspec.msgpack.decode(caller.claim, type=Meeting)
         if (member.to_slot, member.to_incarnation) != self._me:
             raise WireError(f"{member.name} means another process than this one")
+        if bool(member.certificate) != (self._wrapping is not None):
+            raise WireError(f"only one of {member.name} and this process is set to use TLS")
         return member

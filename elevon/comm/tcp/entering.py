@@ -20,6 +20,7 @@ from elevon.comm.rendezvous import GroupKeys, GroupName, Joining, Member, Member
 from elevon.comm.sockets import dial, prove_on
 from elevon.comm.tcp.door import Door, Meeting, Places
 from elevon.comm.tcp.world import TcpWorld
+from elevon.comm.tls import Wrapping
 from elevon.errors import CommunicatorError, UsageError, WireError
 
 ENTER_WITHIN_S = 60.0
@@ -40,6 +41,7 @@ class Entrance:
         host: the address to listen on and to be reached at.
         deadline_s: seconds until all have to be there.
         relay: "host:port" of a relay, where ranks sit behind NATs, or "" where all can dial all.
+        tls: whether the connections are TLS; either all ranks of a world say so or none.
     """
 
     rendezvous: str
@@ -50,6 +52,7 @@ class Entrance:
     host: str = "127.0.0.1"
     deadline_s: float = ENTER_WITHIN_S
     relay: str = ""
+    tls: bool = False
 
 
 def enter(entrance: Entrance, secret: bytes) -> TcpWorld:
@@ -65,6 +68,7 @@ def enter(entrance: Entrance, secret: bytes) -> TcpWorld:
     Raises:
         CommunicatorError: not all came in time, or there is no place; names who is missing.
         WireError: somebody does not know the secret.
+        UsageError: TLS is wanted and its package is not installed.
     """
     nat = NatDoor(_way(entrance, secret)) if entrance.relay else None
     try:
@@ -77,17 +81,21 @@ def enter(entrance: Entrance, secret: bytes) -> TcpWorld:
 
 def _enter(entrance: Entrance, secret: bytes, nat: NatDoor | None) -> TcpWorld:
     keys = GroupKeys.of(secret, entrance.group)
-    door = Door(entrance.host)
+    wrapping = Wrapping() if entrance.tls else None
+    door = Door(entrance.host, wrapping)
     try:
         wish = _joining(entrance, door.port, nat)
         membership = join(entrance.rendezvous, entrance.group, keys.joining, wish)
     except BaseException:
         door.close()
+        if wrapping is not None:
+            wrapping.close(0.0)
         raise
     mesh = _native.Mesh(membership.welcome.slot, entrance.size)
-    world = TcpWorld(mesh, (door, membership) if nat is None else (nat, door, membership))
+    held = (door, membership) if nat is None else (nat, door, membership)
+    world = TcpWorld(mesh, held, wrapping)
     try:
-        _connect(mesh, door, membership, keys.meeting, nat)
+        _connect(mesh, door, membership, _Dialing(keys.meeting, nat, wrapping))
         membership.complete()
     except BaseException:
         world.leave()
@@ -105,16 +113,56 @@ def _way(entrance: Entrance, secret: bytes) -> Way:
     return Way((host, int(port)), group.job, group.epoch, name, keys)
 
 
-def _connect(
-    mesh: _native.Mesh, door: Door, membership: Membership, key: bytes, nat: NatDoor | None
-) -> None:
+@dataclass(frozen=True, slots=True, repr=False)
+class _Dialing:
+    """What all connections of a world are made with."""
+
+    key: bytes
+    nat: NatDoor | None
+    wrapping: Wrapping | None
+
+    @property
+    def certificate(self) -> bytes:
+        return b"" if self.wrapping is None else self.wrapping.certificate
+
+    def reach(self, address: str, port: int, claim: bytes) -> socket.socket:
+        """A proved connection, or the end of it that is the engine's."""
+        if address.startswith(RELAYED):
+            connection, session = self._by_relay(address.removeprefix(RELAYED), claim)
+        else:
+            connection, session = dial((address, port), self.key, claim)
+        if self.wrapping is None:
+            return connection
+        return self.wrapping.follow(connection, session)
+
+    def _by_relay(self, name: str, claim: bytes) -> tuple[socket.socket, bytes]:
+        """Punched or relayed; the member checks our claim on it as on any other."""
+        if self.nat is None:
+            raise CommunicatorError(
+                "it is behind a NAT: give this rank the address of its relay, too"
+            )
+        connection = self.nat.reach(name).connection
+        return connection, prove_on(connection, self.key, claim)
+
+
+def _connect(mesh: _native.Mesh, door: Door, membership: Membership, dialing: _Dialing) -> None:
     me, places = membership.welcome, Places(mesh)
-    door.open(places, key, me.slot, me.incarnation)
-    if nat is not None:
-        threading.Thread(target=_let_in, args=(nat, door), name="arrivals", daemon=True).start()
+    door.open(places, dialing.key, me.slot, me.incarnation)
+    if dialing.nat is not None:
+        arrivals = threading.Thread(
+            target=_let_in, args=(dialing.nat, door), name="arrivals", daemon=True
+        )
+        arrivals.start()
     for member in me.members:
-        claim = Meeting(me.slot, me.incarnation, own_name(), member.slot, member.incarnation)
-        connection = _reach(member, key, msgspec.msgpack.encode(claim), nat)
+        claim = Meeting(
+            slot=me.slot,
+            incarnation=me.incarnation,
+            name=own_name(),
+            to_slot=member.slot,
+            to_incarnation=member.incarnation,
+            certificate=dialing.certificate,
+        )
+        connection = _reach(member, dialing, msgspec.msgpack.encode(claim))
         connection.settimeout(None)
         them = Meeting(member.slot, member.incarnation, member.name, me.slot, me.incarnation)
         places.take(them, connection)
@@ -130,28 +178,17 @@ def _let_in(nat: NatDoor, door: Door) -> None:
         door.welcome(passage.connection)
 
 
-def _reach(member: Member, key: bytes, claim: bytes, nat: NatDoor | None) -> socket.socket:
+def _reach(member: Member, dialing: _Dialing, claim: bytes) -> socket.socket:
     """A proved connection to a member, by the first address that leads to it."""
     tried = []
     for address in member.addresses:
         try:
-            if address.startswith(RELAYED):
-                return _reach_by(nat, address.removeprefix(RELAYED), key, claim)
-            return dial((address, member.port), key, claim)[0]
+            return dialing.reach(address, member.port, claim)
         except (OSError, WireError, CommunicatorError) as error:  # noqa: PERF203 - a handful
             tried.append(f"{address}:{member.port}: {error}")
     raise CommunicatorError(
         f"slot {member.slot} ({member.name}) cannot be reached: {'; '.join(tried)}"
     )
-
-
-def _reach_by(nat: NatDoor | None, name: str, key: bytes, claim: bytes) -> socket.socket:
-    """Punched or relayed; the member checks our claim on it as on any other."""
-    if nat is None:
-        raise CommunicatorError("it is behind a NAT: give this rank the address of its relay, too")
-    connection = nat.reach(name).connection
-    prove_on(connection, key, claim)
-    return connection
 
 
 def _joining(entrance: Entrance, port: int, nat: NatDoor | None) -> Joining:

@@ -31,17 +31,31 @@ class Closable(Protocol):
         """Give it up."""
 
 
+class Flushable(Protocol):
+    """What carries the engine's bytes on, and so ends after it."""
+
+    def close(self, flush_s: float) -> None:
+        """Give it up, after at most this long for what is still to be sent."""
+
+
 class TcpWorld:
     """All ranks that can form groups, as one of them sees it.
 
     Args:
         mesh: the connections; its places are the slots.
         held: what is to be closed with it.
+        carrier: what is between the mesh and the network, if anything.
     """
 
-    def __init__(self, mesh: _native.Mesh, held: Sequence[Closable] = ()) -> None:
+    def __init__(
+        self,
+        mesh: _native.Mesh,
+        held: Sequence[Closable] = (),
+        carrier: Flushable | None = None,
+    ) -> None:
         self._mesh = mesh
         self._held = tuple(held)
+        self._carrier = carrier
         self._ground = Ground(mesh, BufferPool())
         self._members: dict[int, tuple[int, ...]] = {}
         self._lonely = itertools.count(_FIRST_LONELY)
@@ -144,6 +158,8 @@ class TcpWorld:
         for each in self._held:
             each.close()
         self._mesh.close(FLUSH_S)
+        if self._carrier is not None:
+            self._carrier.close(FLUSH_S)
 
     def _open_lonely(self, members: tuple[int, ...], timeout_s: float | None) -> TcpCommunicator:
         space = Space(next(self._lonely), 0, "self", members)

@@ -1,0 +1,14 @@
+"""TLS 1.3 around the connections between ranks, for those who ask for it.
+
+In the order in which they build on each other::
+
+    identity    a key and a certificate that live as long as the process, in its memory only
+    way         bytes of one direction between two sockets
+    pump        carries them between the engine's plain socket and the TLS connection
+    wrapping    after the proof: certificates, handshake, and the pump
+"""
+
+from elevon.comm.tls.identity import need_cryptography
+from elevon.comm.tls.wrapping import Guest, Wrapping
+
+__all__ = ["Guest", "Wrapping", "need_cryptography"]
