@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -140,3 +141,21 @@ def test_the_demo_needs_no_mpi(without_mpi):
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
+
+
+def thread_names():
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_a_pilot_with_tls_joins(tmp_path):
+    description = ev.PilotDescription(ranks=2, communicator="tcp", tls=True)
+    with ev.Session(root=tmp_path) as session:
+        pilot = ev.PilotManager(session).submit(description)
+        tasks = ev.TaskManager(session, pilots=[pilot])
+        left = tasks.from_arrow(pa.table({"k": range(1000), "a": range(1000)}), ranks=2)
+        right = tasks.from_arrow(pa.table({"k": range(0, 2000, 2), "b": range(1000)}), ranks=2)
+
+        joined = pa.table(tasks.join(left, right, on="k", ranks=2).result(60))
+
+        assert sorted(joined["k"].to_pylist()) == list(range(0, 1000, 2))
+        assert "tls pump" in tasks.options(ranks=2).submit(thread_names).result(30)
