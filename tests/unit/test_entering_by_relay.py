@@ -41,8 +41,9 @@ def total(world: TcpWorld) -> int:
         world.leave()
 
 
-def test_two_enter_and_compute(entrance: Entrance, relay: RelayServer) -> None:
-    both = [entrance, replace(entrance, worker="b", slot=1)]
+@pytest.mark.parametrize("tls", [False, True])
+def test_two_enter_and_compute(entrance: Entrance, tls: bool) -> None:
+    both = [replace(entrance, worker=f"w{slot}", slot=slot, tls=tls) for slot in range(2)]
     with ThreadPoolExecutor(2) as pool:
         worlds = list(pool.map(lambda each: enter(each, SECRET), both))
         assert list(pool.map(total, worlds)) == [3, 3]

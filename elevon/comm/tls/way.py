@@ -11,7 +11,7 @@ import selectors
 import socket
 import ssl
 
-PIECE_BYTES = 128 * 1024
+PIECE_BYTES = 64 * 1024
 # A turn at one connection ends here, so that a fast one does not keep the others waiting.
 TURN_PIECES = 8
 
