@@ -103,10 +103,12 @@ def test_collectives_of_every_size_are_right(server: RendezvousServer, size: int
 
 
 @contextlib.contextmanager
-def wrapped() -> Iterator[list[socket.socket]]:
-    """The plain ends of one connection in TLS."""
+def wrapped(wires: list[socket.socket] | None = None) -> Iterator[list[socket.socket]]:
+    """The plain ends of one connection in TLS; ``wires`` gets its ends on the network."""
     one, other = Wrapping(), Wrapping()
     dialing, accepting = connected_pair()
+    if wires is not None:
+        wires += [dialing.dup(), accepting.dup()]
     ends: list[socket.socket] = []
 
     def follow() -> socket.socket:
@@ -169,6 +171,24 @@ def test_the_end_of_one_direction_does_not_end_the_other(monkeypatch: pytest.Mon
         got = together(*calls, *(lambda end=end: read_all(end) for end in ends))
 
     assert [part == payload for part in got[2:]] == [True, True]
+
+
+@pytest.mark.parametrize("how", ["changed", "cut"])
+def test_a_connection_that_was_tampered_with_ends_on_both_sides(how: str) -> None:
+    wires: list[socket.socket] = []
+    with wrapped(wires) as ends:
+        ends[0].sendall(b"before")
+        ends[1].settimeout(PATIENCE_S)
+        assert ends[1].recv(6) == b"before"
+        if how == "changed":
+            wires[0].sendall(APPLICATION_DATA + b"\x00\x20" + bytes(32))
+        else:
+            wires[0].shutdown(socket.SHUT_RDWR)
+        assert read_all(ends[1]) == b""
+        ends[1].close()  # as the engine does with what is lost
+        assert read_all(ends[0]) == b""
+        for wire in wires:
+            wire.close()
 
 
 # ------------------------------------------------------------------ what is on the wire

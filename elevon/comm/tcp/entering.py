@@ -6,6 +6,7 @@ and as a replacement alike.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -81,16 +82,15 @@ def enter(entrance: Entrance, secret: bytes) -> TcpWorld:
 
 def _enter(entrance: Entrance, secret: bytes, nat: NatDoor | None) -> TcpWorld:
     keys = GroupKeys.of(secret, entrance.group)
-    wrapping = Wrapping() if entrance.tls else None
-    door = Door(entrance.host, wrapping)
-    try:
+    with contextlib.ExitStack() as undo:
+        wrapping = Wrapping() if entrance.tls else None
+        if wrapping is not None:
+            undo.callback(wrapping.close, 0.0)
+        door = Door(entrance.host, wrapping)
+        undo.callback(door.close)
         wish = _joining(entrance, door.port, nat)
         membership = join(entrance.rendezvous, entrance.group, keys.joining, wish)
-    except BaseException:
-        door.close()
-        if wrapping is not None:
-            wrapping.close(0.0)
-        raise
+        undo.pop_all()
     mesh = _native.Mesh(membership.welcome.slot, entrance.size)
     held = (door, membership) if nat is None else (nat, door, membership)
     world = TcpWorld(mesh, held, wrapping)
