@@ -119,7 +119,7 @@ def test_strangers_do_not_stand_in_the_way() -> None:
         crowd[11][1].close()
         ends = [await punch(one), await punching]
         for _, writer in crowd:
-            writer.close()
+            writer.transport.abort()
         return ends
 
     first, second = asyncio.run(crowded())
@@ -170,12 +170,14 @@ class Spoiler:
             asyncio.ensure_future(self._move(reader, onward[1], 100_000)),
             asyncio.ensure_future(self._move(onward[0], writer, -1)),
         ]
-        await asyncio.wait(moving, return_when=asyncio.FIRST_COMPLETED)
-        for task in moving:
-            task.cancel()
-        await asyncio.gather(*moving, return_exceptions=True)
-        writer.close()
-        onward[1].close()
+        try:
+            await asyncio.wait(moving, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in moving:
+                task.cancel()
+            # At once: the loop may end before a close that waits for unsent bytes.
+            writer.transport.abort()
+            onward[1].transport.abort()
 
     async def _move(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, spoil: int
