@@ -188,6 +188,10 @@ class ArrayCommunicator(ABC):
         """See Communicator."""
         return reductions.scan(self, array, op)
 
+    def reduce_scatter(self, array: Array, op: ReduceOp = "sum") -> Array:
+        """See Communicator."""
+        return reductions.reduce_scatter(self, array, op)
+
     def alltoall(self, array: Array) -> Array:
         """See Communicator."""
         mine = as_payload(array)

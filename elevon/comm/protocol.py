@@ -12,14 +12,17 @@ members must call the same collectives in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
-ReduceOp: TypeAlias = Literal["sum", "prod", "min", "max", "land", "lor"]
+ReduceName: TypeAlias = Literal["sum", "prod", "min", "max", "land", "lor"]
+ReduceOp: TypeAlias = ReduceName | Callable[[Array, Array], Array]
+"""A name, or a function of two arrays that gives a third of the same shape and dtype, element by
+element. It is called in rank order, so it need not commute; large arrays reach it in slices."""
 
 
 @runtime_checkable
@@ -76,6 +79,9 @@ class Communicator(Protocol):
 
     def scan(self, array: Array, op: ReduceOp = "sum") -> Array:
         """Inclusive prefix: rank r gets the reduction over the ranks 0..r."""
+
+    def reduce_scatter(self, array: Array, op: ReduceOp = "sum") -> Array:
+        """Every rank passes (size, *s); rank r gets the reduction of all ranks' row r, shape s."""
 
     def alltoall(self, array: Array) -> Array:
         """Every rank passes (size, *s), row j for rank j; row i of the result is from rank i."""

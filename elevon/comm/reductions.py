@@ -19,13 +19,13 @@ from typing import TypeAlias
 import numpy as np
 
 from elevon.comm.labels import as_payload
-from elevon.comm.protocol import Array, Communicator, ReduceOp
+from elevon.comm.protocol import Array, Communicator, ReduceName, ReduceOp
 from elevon.errors import UsageError
 
 # What all ranks together hold up to this size is cheaper to gather than to exchange by slices.
 SMALL_BYTES = 256 * 1024
 
-_FOLDS: dict[ReduceOp, np.ufunc] = {
+_FOLDS: dict[ReduceName, np.ufunc] = {
     "sum": np.add,
     "prod": np.multiply,
     "min": np.minimum,
@@ -64,8 +64,16 @@ def scan(comm: Communicator, array: object, op: ReduceOp) -> Array:
     return np.concatenate(comm.alltoallv(prefixes)).reshape(mine.shape)
 
 
+def reduce_scatter(comm: Communicator, array: object, op: ReduceOp) -> Array:
+    """See Communicator.reduce_scatter."""
+    return fold(comm.alltoall(_prepare(array, op)), op)
+
+
 def fold(rows: Rows, op: ReduceOp) -> Array:
     """Row 0 op row 1 op row 2 ..., from the left."""
+    if callable(op):
+        *_, result = accumulate(rows, op)
+        return result
     ufunc = _FOLDS[op]
     result = np.array(rows[0])
     for row in rows[1:]:
@@ -78,13 +86,30 @@ def accumulate(rows: Rows, op: ReduceOp) -> Iterator[Array]:
     result = np.array(rows[0])
     yield result
     for row in rows[1:]:
-        result = _FOLDS[op](result, row)
+        result = _combine(op, result, row)
         yield result
 
 
+def _combine(op: ReduceOp, left: Array, right: Array) -> Array:
+    if not callable(op):
+        combined: Array = _FOLDS[op](left, right)
+        return combined
+    result = np.asarray(op(left, right))
+    if (result.shape, result.dtype) != (left.shape, left.dtype):
+        raise UsageError(
+            f"the reduction {op!r} made {result.dtype} of shape {result.shape} out of two arrays "
+            f"of {left.dtype} of shape {left.shape}; it has to keep both"
+        )
+    return result
+
+
 def _prepare(array: object, op: ReduceOp) -> Array:
+    if callable(op):
+        return as_payload(array)
     if op not in _FOLDS:
-        raise UsageError(f"there is no reduction {op!r}: choose one of {', '.join(_FOLDS)}")
+        raise UsageError(
+            f"there is no reduction {op!r}: choose one of {', '.join(_FOLDS)}, or pass a function"
+        )
     result = as_payload(array)
     return result.astype(np.bool_) if op in ("land", "lor") else result
 

@@ -105,6 +105,11 @@ class TimedCommunicator:
         with self._counted() as inner:
             return inner.scan(array, op)
 
+    def reduce_scatter(self, array: Array, op: ReduceOp = "sum") -> Array:
+        """See Communicator."""
+        with self._counted() as inner:
+            return inner.reduce_scatter(array, op)
+
     def alltoall(self, array: Array) -> Array:
         """See Communicator."""
         with self._counted() as inner:

@@ -238,6 +238,32 @@ def check_scan(comm: Communicator) -> None:
         reduced(result, samples(comm, shape, dtype)[: comm.rank + 1], op)
 
 
+def check_reduce_scatter(comm: Communicator) -> None:
+    """Rank r gets the fold over the ranks of what each passed for it, bit for bit."""
+    for (shape, dtype), op in itertools.product(everything(), OPS):
+        result = comm.reduce_scatter(sample(comm.rank, (comm.size, *shape), dtype), op)
+        rows = [sample(rank, (comm.size, *shape), dtype)[comm.rank] for rank in range(comm.size)]
+        reduced(result, rows, op)
+
+
+def check_a_function_as_reduction(comm: Communicator) -> None:
+    """One that does not commute: it has to be called in rank order, whatever the size."""
+
+    def shifted(left: Array, right: Array) -> Array:
+        return np.asarray(left * 3 + right)
+
+    for shape in ((), (7,), LARGE):
+        rows = [np.asarray(sample(rank, shape, "u2"), np.int64) for rank in range(comm.size)]
+        expected = functools.reduce(shifted, rows)
+        same(comm.allreduce(rows[comm.rank], shifted), expected)
+        same(comm.scan(rows[comm.rank], shifted), functools.reduce(shifted, rows[: comm.rank + 1]))
+        everything_here = comm.reduce(rows[comm.rank], shifted, root=comm.size - 1)
+        if comm.rank == comm.size - 1:
+            same(everything_here, expected)
+        each = [np.stack([row] * comm.size) for row in rows]
+        same(comm.reduce_scatter(each[comm.rank], shifted), expected)
+
+
 def check_float_sums_are_reproducible(comm: Communicator) -> None:
     """Numbers whose sum depends on the order: every rank, every time, every size the same bits."""
     for count in (1, 1000, 100_003):

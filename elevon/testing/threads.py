@@ -239,6 +239,10 @@ class ThreadCommunicator:
         """See Communicator."""
         return reductions.scan(self, array, op)
 
+    def reduce_scatter(self, array: Array, op: ReduceOp = "sum") -> Array:
+        """See Communicator."""
+        return reductions.reduce_scatter(self, array, op)
+
     def alltoall(self, array: Array) -> Array:
         """See Communicator."""
         rows = self._meet("alltoall", self._one_each(as_payload(array)).copy())
