@@ -217,12 +217,14 @@ def check_timeout(name: str, comm: Communicator) -> None:
     if comm.size == 1:
         COLLECTIVES[name](comm)
         return
+    comm.barrier()
     if comm.rank == comm.size - 1:
         return
     started = time.monotonic()
     _until(CollectiveTimeout, comm, name)
     waited = time.monotonic() - started
-    assert SHORT_S * 0.9 <= waited <= SHORT_S + SLACK_S
+    # The first whose deadline passes tells the others, some of which may have started later.
+    assert SHORT_S * 0.5 <= waited <= SHORT_S + SLACK_S, waited
     raises(CollectiveTimeout, comm.barrier)
 
 
