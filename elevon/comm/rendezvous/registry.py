@@ -49,9 +49,12 @@ class Group:
 
     def missing(self) -> str:
         """Who is not there, for messages."""
-        absent = sorted(set(range(self.size)) - set(self.members))
+        away = set(range(self.size)) - set(self.members)
+        gone = sorted(away & set(self.slot_of.values()))
+        absent = sorted(away.difference(gone))
         busy = sorted(set(self.members) - self.ready)
         parts = [f"slots {absent} never joined"] if absent else []
+        parts += [f"slots {gone} left again"] if gone else []
         names = ", ".join(f"slot {slot} ({self.members[slot].name})" for slot in busy)
         parts += [f"not connected to all: {names}"] if busy else []
         return "; ".join(parts) or "nobody"
