@@ -17,6 +17,7 @@ from elevon.comm.mediated.group import MediatedCommunicator
 from elevon.comm.mediated.post import Desk, Post
 from elevon.comm.mediated.store import Store
 from elevon.comm.rendezvous.messages import GroupName
+from elevon.comm.slots import check_members
 from elevon.errors import UsageError
 
 
@@ -99,7 +100,7 @@ class MediatedWorld:
             GroupAborted: the group was ended before it was opened here.
         """
         members = tuple(slots)
-        self._check_members(members)
+        check_members(self._slot, self.slots, members)
         limit_s = self._store.kept_s if timeout_s is None else timeout_s
         if not 0 < limit_s <= self._store.kept_s:
             raise UsageError(
@@ -147,15 +148,6 @@ class MediatedWorld:
     def _lonely_desk(self) -> Desk:
         name = f"self-{next(self._lonely)}"
         return Desk(name, 0, 1, Fuse())
-
-    def _check_members(self, members: tuple[int, ...]) -> None:
-        if self._slot not in members:
-            raise UsageError(f"slot {self._slot} cannot open a group of {members}: no member")
-        if len(set(members)) != len(members):
-            raise UsageError(f"a slot is named twice in {members}")
-        unknown = sorted(set(members) - set(self.slots))
-        if unknown:
-            raise UsageError(f"this world has no slots {unknown}; it has {list(self.slots)}")
 
 
 def _name(context: int) -> str:

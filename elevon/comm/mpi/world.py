@@ -25,6 +25,7 @@ from elevon.comm.mpi.notices import NoticeBoard
 from elevon.comm.mpi.repair import join_survivors, rebuild
 from elevon.comm.mpi.roll_call import Meeting, roll_call
 from elevon.comm.mpi.roster import Roster
+from elevon.comm.slots import check_members
 from elevon.comm.waiting import Deadline, Waiter
 from elevon.errors import CommunicatorError, GroupAborted, PilotStartFailed, UsageError
 
@@ -133,7 +134,7 @@ class MpiWorld:
             GroupAborted: the group was interrupted while it was opened.
         """
         members = tuple(slots)
-        self._check_members(members)
+        check_members(self.slot, self.slots, members)
         if len(members) == 1:
             channel = Channel(MPI.COMM_SELF, f"self{context}", members, self._services)
             return MpiCommunicator(channel, timeout_s, channel.close)
@@ -184,15 +185,6 @@ class MpiWorld:
     def leave(self) -> None:
         """Free all groups. MPI itself is finalised when the process ends."""
         self.evict(list(self._channels))
-
-    def _check_members(self, members: tuple[int, ...]) -> None:
-        if self.slot not in members:
-            raise UsageError(f"slot {self.slot} cannot open a group of {members}: it is no member")
-        if len(set(members)) != len(members):
-            raise UsageError(f"a slot is named twice in {members}")
-        unknown = sorted(set(members) - set(self.slots))
-        if unknown:
-            raise UsageError(f"this world has no slots {unknown}; it has {sorted(self.slots)}")
 
     def _cached(self, members: tuple[int, ...], context: int) -> Channel | None:
         channel = self._channels.get(context)

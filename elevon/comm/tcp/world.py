@@ -13,6 +13,7 @@ from typing import Protocol
 
 from elevon import _native
 from elevon.comm.buffers import BufferPool
+from elevon.comm.slots import check_members
 from elevon.comm.tcp.group import Ground, Space, TcpCommunicator
 from elevon.errors import UsageError
 
@@ -119,7 +120,7 @@ class TcpWorld:
             GroupAborted: the group was ended before it was opened here.
         """
         members = tuple(slots)
-        self._check_members(members)
+        check_members(self.slot, self.slots, members)
         if len(members) == 1:
             return self._open_lonely(members, timeout_s)
         known = self._members.get(context, members)
@@ -167,15 +168,6 @@ class TcpWorld:
 
     def _forget(self, space: Space) -> None:
         self._mesh.forget(space.context)
-
-    def _check_members(self, members: tuple[int, ...]) -> None:
-        if self.slot not in members:
-            raise UsageError(f"slot {self.slot} cannot open a group of {members}: it is no member")
-        if len(set(members)) != len(members):
-            raise UsageError(f"a slot is named twice in {members}")
-        unknown = sorted(set(members) - set(self.slots))
-        if unknown:
-            raise UsageError(f"this world has no slots {unknown}; it has {sorted(self.slots)}")
 
 
 def _keep(_: Space) -> None:
