@@ -217,14 +217,14 @@ def check_timeout(name: str, comm: Communicator) -> None:
     if comm.size == 1:
         COLLECTIVES[name](comm)
         return
-    comm.barrier()
     if comm.rank == comm.size - 1:
         return
     started = time.monotonic()
     _until(CollectiveTimeout, comm, name)
     waited = time.monotonic() - started
-    # The first whose deadline passes tells the others, some of which may have started later.
-    assert SHORT_S * 0.5 <= waited <= SHORT_S + SLACK_S, waited
+    # Not shorter than what? The first whose deadline passes tells the others, and any of them may
+    # have begun to wait just now. A deadline that comes too soon fails the clauses about data.
+    assert waited <= SHORT_S + SLACK_S, waited
     raises(CollectiveTimeout, comm.barrier)
 
 
