@@ -17,6 +17,7 @@ import elevon as ev
 from elevon.cli.comm_ranks import Call, measure
 from elevon.cli.common import counts, json_option, local_pilot, names_of
 from elevon.cli.kernels import roof
+from elevon.comm.sockets import tune
 from elevon.model.pilots import CommunicatorKind
 
 KINDS: Final = tuple(kind for kind in get_args(CommunicatorKind) if kind != "auto")
@@ -116,6 +117,7 @@ def raw_socket() -> float:
         sender.start()
         receiver, _ = server.accept()
         with receiver:
+            tune(receiver)
             into = memoryview(bytearray(RAW_MESSAGE))
             receiver.recv_into(into[:1])
             started = time.perf_counter()
@@ -129,6 +131,7 @@ def raw_socket() -> float:
 def _send(address: tuple[str, int]) -> None:
     message = bytes(RAW_MESSAGE)
     with socket.create_connection(address) as sender:
+        tune(sender)  # as the ranks' own connections
         sender.sendall(b"!")
         for _ in range(RAW_MESSAGES):
             sender.sendall(message)
