@@ -72,12 +72,10 @@ ENDS: Final[dict[str, tuple[Callable[[], object], type[TaskError]]]] = {
     "link cut": (lambda: _cut(1), RankLost),
     "partition": (lambda: _cut(RANKS), RankLost),
 }
-#: A member that goes on after its fault: it learns of it like the others.
-SURVIVED: Final = ("link cut", "partition")
 #: Where two ends of a link are equally to blame.
 MUTUAL: Final = ("link cut",)
 #: MPI's connections are its own business (and shared memory on one host).
-TCP_ONLY: Final = SURVIVED
+TCP_ONLY: Final = ("link cut", "partition")
 
 
 def _large(comm: Any) -> None:

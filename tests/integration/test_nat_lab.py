@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytest
@@ -12,6 +11,8 @@ import pytest
 from elevon.testing.communicators import CONTRACT
 from tests.nat_lab import House, Laboratory, laboratory, missing
 from tests.nat_support import Crew, Member, crew
+
+pytestmark = pytest.mark.no_mpi
 
 CONE = House()
 CURT = House(refuses=True)
@@ -28,15 +29,6 @@ CLAUSES = [
 def _tools() -> None:
     if reason := missing():
         pytest.skip(reason)
-    if is_there("mpich"):
-        pytest.skip("does not apply: no MPI takes part, and one environment is enough")
-
-
-def is_there(distribution: str) -> bool:
-    try:
-        return bool(version(distribution))
-    except PackageNotFoundError:
-        return False
 
 
 def connect_all(members: list[Member]) -> list[str]:

@@ -83,6 +83,8 @@ def race(work: Workload, engines: Sequence[str], threads: Sequence[int], repeats
         RaceFailed: see there.
     """
     roof = measure(max(threads))
+    left, right = work.table("left").nbytes, work.table("right").nbytes
+    in_bytes = {"join": left + right, "sort": left}
     entries = [
         Assignment(engine, count, work)
         for engine in engines
@@ -93,7 +95,9 @@ def race(work: Workload, engines: Sequence[str], threads: Sequence[int], repeats
         for worker in workers:
             worker.wait_ready()
         results = [
-            result for op in OPERATIONS for result in _rounds(op, workers, repeats, work, roof)
+            result
+            for op in OPERATIONS
+            for result in _rounds(op, workers, repeats, in_bytes[op], roof)
         ]
     return Race(
         work.rows,
@@ -107,15 +111,13 @@ def race(work: Workload, engines: Sequence[str], threads: Sequence[int], repeats
 
 
 def _rounds(
-    op: str, workers: Sequence[_Worker], repeats: int, work: Workload, roof: Roof
+    op: str, workers: Sequence[_Worker], repeats: int, in_bytes: int, roof: Roof
 ) -> Iterator[Result]:
     laps: dict[str, list[Lap]] = {worker.name: [] for worker in workers}
     for _ in range(repeats + 1):
         for worker in workers:
             laps[worker.name].append(worker.run(op))
     _check_agreement(op, laps)
-    sides = ("left", "right") if op == "join" else ("left",)
-    in_bytes = sum(work.table(side).nbytes for side in sides)  # type: ignore[arg-type]
     for worker in workers:
         yield _result(op, worker.assignment, laps[worker.name], in_bytes, roof)
 
