@@ -25,6 +25,7 @@ from elevon.agent.leash import tie
 from elevon.agent.store import PartitionStore
 from elevon.model.ids import RankId
 from elevon.wire.channels import Dealer, Poller, end_context, new_context
+from elevon.wire.data import socket_of_rank
 from elevon.wire.keys import ConnectionFile, read_connection
 from elevon.wire.messages import (
     AgentAlive,
@@ -188,8 +189,8 @@ class Rank:
         self.world = entered
         self.rank = RankId(self.world.slot)
         host = socket.gethostname()
-        socket_path = Path(connection.directory) / f"rank{self.rank}.{world}.sock"
-        self._store = PartitionStore(socket_path)
+        directory = Path(connection.directory)
+        self._store = PartitionStore(socket_of_rank(directory, world, self.rank))
         self._executor = Executor(self.world, self._store, host)
         self._context = new_context()
         self._channels = Channels(self._context, connection, self.rank, world)

@@ -20,6 +20,7 @@ from elevon.agent.ranks import RankTable
 from elevon.errors import PilotStartFailed
 from elevon.model.ids import RankId
 from elevon.wire.channels import Poller
+from elevon.wire.data import remove_sockets
 from elevon.wire.messages import RankHello
 
 # A world that dies this often in this time will die again: the pilot fails and says so.
@@ -60,6 +61,7 @@ class WorldKeeper:
         self._size = size
         self._command = tuple(command)
         self._env = env
+        self._directory = directory
         self._log = directory / "ranks.log"
         self._poller = poller
         self._tell = tell
@@ -153,6 +155,7 @@ class WorldKeeper:
             self._joined.clear()
             self._handle.stop(grace_s)
             self._handle = None
+            remove_sockets(self._directory, self.number)
 
     def log_tail(self) -> str:
         """The end of the ranks' log, for an error message."""

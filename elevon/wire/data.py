@@ -28,6 +28,17 @@ _MISSING = -1
 _LONGEST_REQUEST = 64 * 1024
 
 
+def socket_of_rank(directory: Path, world: int, rank: int) -> Path:
+    """Where a rank of a world serves what it keeps."""
+    return directory / f"rank{rank}.{world}.sock"
+
+
+def remove_sockets(directory: Path, world: int) -> None:
+    """Remove what ranks of a world that has ended left behind: the killed cannot tidy up."""
+    for path in directory.glob(f"rank*.{world}.sock"):
+        path.unlink(missing_ok=True)
+
+
 class PartitionRequest(msgspec.Struct, frozen=True):
     """Rows offset..offset+rows of what the server keeps under ``key``."""
 

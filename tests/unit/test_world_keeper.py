@@ -16,6 +16,7 @@ from elevon.agent.events import RankGone, RankJoined, WorldGone
 from elevon.agent.world import WorldKeeper
 from elevon.errors import PilotStartFailed
 from elevon.model.ids import RankId
+from elevon.wire.data import socket_of_rank
 from elevon.wire.messages import RankHello
 
 SLEEPER = ("sleep", "600")
@@ -185,3 +186,15 @@ def test_ranks_that_never_found_each_other_fail_the_pilot(tmp_path: Path) -> Non
 
     assert "a world of 1, not of 3: mpiexec and mpi4py" in kept.failures[0]
     kept.keeper.stop(0.0)
+
+
+def test_the_sockets_of_a_world_go_with_it_and_no_other(tmp_path: Path) -> None:
+    """A rank that is killed cannot remove its own."""
+    kept = Kept(tmp_path)
+    mine, later = (socket_of_rank(tmp_path, world, 2) for world in (1, 11))
+    mine.touch()
+    later.touch()
+
+    kept.keeper.stop(0.0)
+
+    assert list(tmp_path.glob("*.sock")) == [later]

@@ -82,7 +82,9 @@ OPEN_MPI_4 = Flavour(
 MPICH = Flavour(
     name="MPICH",
     sign="hydra",
-    arguments=("-bind-to", "none"),
+    # Left to itself mpiexec kills all ranks when one dies, and which was the first is lost in the
+    # rush. The agent ends the world anyway, once it knows whom to blame.
+    arguments=("-bind-to", "none", "-disable-auto-cleanup"),
     env={},
     survives_rank_loss=False,
     leftovers=("mpich_shm_*", "mpich_*"),
