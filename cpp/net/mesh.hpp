@@ -51,6 +51,18 @@ struct Round {
   std::vector<Incoming> receives;
 };
 
+// What a call waits for.
+class Awaited {
+ public:
+  Awaited() = default;
+  Awaited(const Awaited&) = delete;
+  Awaited& operator=(const Awaited&) = delete;
+  virtual ~Awaited() = default;
+  [[nodiscard]] virtual bool done() const = 0;
+  // The places that something is still to come from or to go to, each once.
+  [[nodiscard]] virtual std::vector<int> pending() const = 0;
+};
+
 class Mesh final : public Sink {
  public:
   // `size` places, of which the caller has `self`. `look_up` is called, with nothing locked,
@@ -106,9 +118,11 @@ class Mesh final : public Sink {
   [[nodiscard]] bool is_forgotten(GroupId id) const;
   [[nodiscard]] std::string whose(const Group& group, int rank) const;
 
-  void wait(Lock& lock, Group& group, const Call& call, const Exchange& exchange,
+  void wait(Lock& lock, Group& group, const Call& call, const Awaited& awaited,
             Clock::time_point start);
-  void check(Group& group, const Call& call, const Exchange& exchange, Clock::time_point start);
+  void spin(Lock& lock, const Awaited& awaited);
+  void touch(int peer);
+  void check(Group& group, const Call& call, const Awaited& awaited, Clock::time_point start);
   [[noreturn]] void fail(Group& group, const Failure& failure);
   [[noreturn]] void fail_mismatch(Group& group, const Call& call, const Mismatch& mismatch);
   [[noreturn]] void fail_lost(Group& group, const Call& call, const Loss& loss);
@@ -118,6 +132,7 @@ class Mesh final : public Sink {
 
   // Copies what peers on this host offer; whether there is more to copy.
   bool copy_offers();
+  [[nodiscard]] bool has_offers() const;
   bool copy_offer(int peer, Inbound& message);
   void greet(int peer);
   void obey(int peer, Inbound& message);
@@ -147,6 +162,7 @@ class Mesh final : public Sink {
   std::unordered_set<GroupId, GroupIdHash> forgotten_;
   std::deque<GroupId> forgotten_order_;
   int callers_ = 0;
+  Clock::time_point spins_again_;
   bool closed_ = false;
   std::condition_variable_any backlog_;
   std::jthread pump_;

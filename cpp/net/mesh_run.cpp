@@ -1,24 +1,18 @@
-// Calls on a mesh: rounds, waiting, failing. Places and groups: mesh.cpp.
+// Calls on a mesh: rounds and failing. Waiting: mesh_wait.cpp. Places and groups: mesh.cpp.
 
 #include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
-#include <cmath>
 
 #include "net/mesh.hpp"
 
 namespace elevon::net {
 namespace {
 
-// A wait is cut into pieces of at most this, after each of which signals are looked at.
-constexpr int kSliceMs = 200;
 // A member that died may have done its part of the call; if the others cannot end it by themselves
 // in this time, it had not.
 constexpr double kLossGraceS = 0.5;
-constexpr int kEvents = 64;
 constexpr int kPumpMs = 50;
 
 double seconds_since(Clock::time_point start) {
@@ -38,12 +32,12 @@ std::string describe(const Frame& frame) {
 }  // namespace
 
 // The messages of one round; what is not done when this goes is taken back.
-class Mesh::Exchange {
+class Mesh::Exchange final : public Awaited {
  public:
   Exchange(Mesh& mesh, Group& group) : mesh_(mesh), group_(group) {}
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
-  ~Exchange() { take_back(); }
+  ~Exchange() override { take_back(); }
 
   void post(const Round& round, const Frame& head) {
     receives_.reserve(round.receives.size());
@@ -71,13 +65,13 @@ class Mesh::Exchange {
     for (const auto& [peer, receive] : receives_) mesh_.settle(peer);
   }
 
-  [[nodiscard]] bool done() const {
+  [[nodiscard]] bool done() const override {
     const auto is_done = [](const auto& entry) { return entry.second.done; };
     return std::ranges::all_of(receives_, is_done) && std::ranges::all_of(sends_, is_done);
   }
 
   // The peers that something is still to come from or to go to.
-  [[nodiscard]] std::vector<int> pending() const {
+  [[nodiscard]] std::vector<int> pending() const override {
     std::vector<int> peers;
     const auto add = [&](const auto& entry) {
       if (!entry.second.done) peers.push_back(entry.first);
@@ -128,33 +122,12 @@ void Mesh::run(Group& group, const Call& call, std::span<const Round> rounds) {
   }
 }
 
-// Sleeps in the kernel, and does not spin first: beside others that compute, sched_yield costs
-// their whole time slice (barrier of 8 ranks on 2 busy cores: 0.3 ms on average, 0.7 with 50 us of
-// spinning; the medians are the same).
-void Mesh::wait(Lock& lock, Group& group, const Call& call, const Exchange& exchange,
-                Clock::time_point start) {
-  // What is complete has succeeded, also where the next call will fail.
-  while (!exchange.done()) {
-    check(group, call, exchange, start);
-    const bool copies = copy_offers();
-    if (exchange.done()) return;
-    int patience_ms = copies ? 0 : kSliceMs;
-    if (call.timeout_s) {
-      const double left_ms = std::ceil((*call.timeout_s - seconds_since(start)) * 1000);
-      patience_ms = static_cast<int>(std::clamp(left_ms, 0.0, 1.0 * patience_ms));
-    }
-    const bool idle = !poll(lock, patience_ms);
-    if (idle && !copies) look_up(lock, group);
-  }
-}
-
 // Throws where the group has failed, or fails now.
-void Mesh::check(Group& group, const Call& call, const Exchange& exchange,
-                 Clock::time_point start) {
+void Mesh::check(Group& group, const Call& call, const Awaited& awaited, Clock::time_point start) {
   if (const Failure* failure = group.failure(); failure != nullptr) throw GroupFailed(*failure);
   if (const auto mismatch = group.take_mismatch(); mismatch) fail_mismatch(group, call, *mismatch);
-  if (exchange.done()) return;
-  const std::vector<int> pending = exchange.pending();
+  if (awaited.done()) return;
+  const std::vector<int> pending = awaited.pending();
   for (const int peer : pending) {
     if (const Loss* loss = group.loss_of(peer); loss != nullptr) fail_lost(group, call, *loss);
   }
@@ -192,21 +165,6 @@ void Mesh::fail_late(Group& group, const Call& call, const std::vector<int>& pen
                -1});
 }
 
-void Mesh::look_up(Lock& lock, Group& group) {
-  lock.unlock();
-  try {
-    look_up_();
-    lock.lock();
-  } catch (...) {
-    lock.lock();
-    const Failure failure{FailureKind::kAborted,
-                          whose(group, group.rank()) + " was interrupted in group " + group.name(),
-                          group.rank()};
-    if (group.fail(failure)) tell(group, failure);
-    throw;
-  }
-}
-
 std::string Mesh::whose(const Group& group, int rank) const {
   if (rank < 0) return "a stranger";
   const int peer = group.peers()[static_cast<std::size_t>(rank)];
@@ -240,69 +198,6 @@ void Mesh::tell(const Group& group, const Failure& failure) {
     settle(peer);
   }
   kick();
-}
-
-// Waits for the kernel's word, with nothing locked, and does what can be done then; false where no
-// word came.
-bool Mesh::poll(Lock& lock, int timeout_ms) {
-  std::array<epoll_event, kEvents> events{};
-  lock.unlock();
-  const int count = ::epoll_wait(epoll_, events.data(), kEvents, timeout_ms);
-  lock.lock();
-  for (int i = 0; i < count; ++i) serve(events[static_cast<std::size_t>(i)]);
-  return count > 0;
-}
-
-void Mesh::serve(const epoll_event& event) {
-  const int peer = event.data.fd;
-  if (peer < 0) {
-    std::uint64_t kicks = 0;
-    [[maybe_unused]] const ssize_t count = ::read(kick_, &kicks, sizeof kicks);
-    return;
-  }
-  Place& place = links_[static_cast<std::size_t>(peer)];
-  if (place.link == nullptr || place.link->lost()) return;
-  if ((event.events & EPOLLOUT) != 0) place.link->write();
-  if ((event.events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) place.link->read(*this);
-  settle(peer);
-}
-
-bool Mesh::copy_offers() {
-  bool more = false;
-  // By index: answering may end a connection, and with it other offers.
-  for (std::size_t i = 0; i < offers_.size();) {
-    const auto [peer, message] = offers_[i];
-    if (!message->discarded() && !(message->bound() && copy_offer(peer, *message))) {
-      more = more || message->bound();
-      ++i;
-      continue;
-    }
-    offers_.erase(offers_.begin() + static_cast<std::ptrdiff_t>(i));
-    const std::uint64_t token = message->offer().token;
-    answer(peer, Kind::kTaken, std::as_bytes(std::span(&token, 1)));
-  }
-  return more;
-}
-
-// Copies a piece; true when the message is over.
-bool Mesh::copy_offer(int peer, Inbound& message) {
-  Link& link = *links_[static_cast<std::size_t>(peer)].link;
-  const std::int64_t done = message.received();
-  const std::int64_t size = std::min(kChunkBytes, message.head().total - done);
-  const Offer& offer = message.offer();
-  const std::uint64_t from = offer.data + static_cast<std::uint64_t>(done);
-  const bool copied = read_memory(link.process(), from, message.target(), size);
-  if (copied) message.copied(size);
-  if (copied && !message.complete()) return false;
-  // Without the word the memory was taken back: the sender has failed, and says why.
-  if (!holds(link.process(), offer.word, offer.token)) return true;
-  if (copied) {
-    message.confirm();
-    return true;
-  }
-  link.lose("its memory can no longer be read");
-  settle(peer);
-  return false;
 }
 
 bool Mesh::has_backlog() const {
