@@ -64,6 +64,7 @@ def json_of(done: subprocess.CompletedProcess[str]) -> dict:
 # ---------------------------------------------------------------- the root
 
 
+@pytest.mark.no_mpi
 def test_help_lists_the_commands_and_loads_none() -> None:
     code = """
 import sys
@@ -82,6 +83,7 @@ except SystemExit:
     assert all(f"  {name} " in done.stdout for name in root.COMMANDS)
 
 
+@pytest.mark.no_mpi
 def test_every_command_has_a_help(run: Run) -> None:
     for name in root.COMMANDS:
         command = root.command.get_command(None, name)
@@ -90,6 +92,7 @@ def test_every_command_has_a_help(run: Run) -> None:
     assert "overhead" in run("bench", "--help").stdout
 
 
+@pytest.mark.no_mpi
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -109,6 +112,7 @@ def test_a_wrong_call_is_told_in_a_line(run: Run, arguments: list[str], word: st
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.no_mpi
 @pytest.mark.parametrize("command", ["logs", "report"])
 def test_an_unknown_session_is_told_without_a_traceback(run: Run, command: str) -> None:
     done = run(command, "session.nosuch")
@@ -145,6 +149,7 @@ def test_the_synthetic_demo_gives_what_pandas_gives(run: Run, rows: int, ranks: 
         assert sum(task["phases"].values()) == pytest.approx(task["wall_s"], rel=0.02)
 
 
+@pytest.mark.no_mpi
 def test_the_demo_on_flights_is_equal_to_pandas(run: Run) -> None:
     done = run("demo")
 
@@ -155,6 +160,7 @@ def test_the_demo_on_flights_is_equal_to_pandas(run: Run) -> None:
     assert done.stdout.splitlines()[-1] == "checked against pandas: equal"
 
 
+@pytest.mark.no_mpi
 def test_the_demo_fails_where_pandas_disagrees(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +193,7 @@ def test_the_overhead_bench_has_its_keys(run: Run, ranks: int, sizes: list[int])
     assert found["throughput"]["tasks_per_s"] > 0
 
 
+@pytest.mark.no_mpi
 def test_bench_kernels_agrees_with_every_peer(run: Run) -> None:
     peers = "duckdb,polars,pyarrow,pandas"
     arguments = ("--rows", "2e4", "--threads", "1,2", "--repeats", "1", "--peers", peers)
@@ -205,6 +212,7 @@ def test_bench_kernels_agrees_with_every_peer(run: Run) -> None:
             assert each["peak_rss_bytes"] > each["in_bytes"]
 
 
+@pytest.mark.no_mpi
 def test_bench_kernels_says_what_it_does_not_know(run: Run) -> None:
     done = run("bench", "kernels", "--keys", "int65")
 
@@ -267,6 +275,7 @@ def test_status_knows_living_and_ended_pilots(run: Run, living, home: Path) -> N
     assert [line.split()[4] for line in lines if pilot.id in line] == ["active"]
 
 
+@pytest.mark.no_mpi
 def test_a_directory_of_another_release_does_not_hide_the_others(
     run: Run, living, home: Path
 ) -> None:
@@ -281,6 +290,7 @@ def test_a_directory_of_another_release_does_not_hide_the_others(
     assert f"left out: {stranger}" in done.stderr
 
 
+@pytest.mark.no_mpi
 def test_asking_does_not_end_or_keep_a_pilot(run: Run, living) -> None:
     _, pilot, _ = living
     assert run("status").returncode == 0
@@ -289,6 +299,7 @@ def test_asking_does_not_end_or_keep_a_pilot(run: Run, living) -> None:
     assert pilot.state is ev.PilotState.ACTIVE
 
 
+@pytest.mark.no_mpi
 def test_logs_shows_what_a_rank_has_printed(run: Run, living) -> None:
     session, pilot, _ = living
     for wanted in (session.id, pilot.id[:-2], str(pilot.directory), str(session.directory)):
@@ -298,6 +309,7 @@ def test_logs_shows_what_a_rank_has_printed(run: Run, living) -> None:
         assert "hello from a rank" in done.stdout
 
 
+@pytest.mark.no_mpi
 def test_report_is_made_from_the_journal(run: Run, living) -> None:
     session, _, task = living
     done = run("report", session.id)
@@ -311,6 +323,7 @@ def test_report_is_made_from_the_journal(run: Run, living) -> None:
     assert sum(row["phases"].values()) == pytest.approx(row["wall_s"], rel=0.02)
 
 
+@pytest.mark.no_mpi
 def test_explain_asks_the_agent(run: Run, living) -> None:
     session, pilot, task = living
     done = run("explain", task.id, session.id)

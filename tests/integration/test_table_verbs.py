@@ -13,7 +13,7 @@ from elevon.errors import DependencyFailed, DescriptionError, SchemaError, TaskF
 from elevon.tasks.dataset import Dataset
 from elevon.tasks.verbs import Verbs
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.no_mpi, pytest.mark.timeout(120)]
 
 ROWS = 3000
 TABLE = pa.table(
