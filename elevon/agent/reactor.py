@@ -123,7 +123,7 @@ class Reactor:
             launcher=launcher,
             size=description.ranks,
             command=rank_command(connection_file),
-            env={},
+            start_timeout_s=description.start_timeout_s,
             directory=self._directory,
             poller=self._poller,
             tell=self._step,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from elevon.agent.events import Event, RankGone, RankJoined, WorldGone
@@ -36,7 +36,8 @@ class WorldKeeper:
         launcher: how processes are started here.
         size: how many ranks there are to be.
         command: what each rank runs; the world's number is appended.
-        env: what the ranks' environment has beyond the agent's.
+        start_timeout_s: seconds in which ranks that were started must say hello. At the pilot's own
+            start its reactor sees to that.
         directory: for the ranks' log.
         poller: gets the pidfds.
         tell: takes events for the scheduler.
@@ -49,7 +50,7 @@ class WorldKeeper:
         launcher: Launcher,
         size: int,
         command: Sequence[str],
-        env: Mapping[str, str],
+        start_timeout_s: float,
         directory: Path,
         poller: Poller,
         tell: Callable[[Event], None],
@@ -60,7 +61,7 @@ class WorldKeeper:
         self._launcher = launcher
         self._size = size
         self._command = tuple(command)
-        self._env = env
+        self._start_timeout_s = start_timeout_s
         self._directory = directory
         self._log = directory / "ranks.log"
         self._poller = poller
@@ -69,7 +70,8 @@ class WorldKeeper:
         self._handle: LaunchHandle | None = None
         self._started: dict[int, int] = {}  # by pidfd, what the launcher started
         self._joined: set[int] = set()  # the processes that said hello
-        self._was_complete = False  # whether all ranks of any world have been up
+        self._whole = 0  # the last world that all ranks were up in
+        self._awaited_since: float | None = None
         self._restarts: deque[float] = deque()
         self._kill_reasons: dict[RankId, str] = {}
 
@@ -91,7 +93,8 @@ class WorldKeeper:
     def start(self) -> None:
         """Start a new world of ranks."""
         self.number += 1
-        self._handle = self._launcher.start(self._size, self.rank_command, self._env, self._log)
+        self._awaited_since = None
+        self._handle = self._launcher.start(self._size, self.rank_command, {}, self._log)
         for pid in self._handle.pids:
             self._watch(pid)
 
@@ -108,11 +111,12 @@ class WorldKeeper:
             return  # died since; the launcher tells
         self._joined.add(hello.pid)
         self._poller.watch(process.pidfd)
-        self._was_complete |= self.complete
+        if self.complete:
+            self._whole = self.number
         self._tell(RankJoined(hello.rank, hello.host, hello.data_address, now))
 
     def inspect(self, ready: set[object], now: float) -> None:
-        """Look whose process has ended."""
+        """Look whose process has ended, and whether all come that were started."""
         ended = [(pidfd, pid) for pidfd, pid in self._started.items() if pidfd in ready]
         for rank in self.ranks.dead(ready):
             if rank in self.ranks:
@@ -121,6 +125,9 @@ class WorldKeeper:
             # Replacements have been started since: the number may be another process's by now.
             if self._started.get(pidfd) == pid:
                 self._process_ended(pidfd, now)
+        if self._awaited_for(now) > self._start_timeout_s:
+            came = f"only {len(self.ranks)} of {self._size} ranks came up again within"
+            self.lose(None, f"{came} start_timeout_s={self._start_timeout_s:g}", now)
 
     def kill(self, rank: RankId, reason: str) -> None:
         """Kill a rank's process for a reason that its task's error will give."""
@@ -164,9 +171,23 @@ class WorldKeeper:
         text = self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
         return f"The end of {self._log}:\n{text}" if text else f"The log {self._log} is empty."
 
+    def _awaited_for(self, now: float) -> float:
+        """For how long processes have been on their way.
+
+        Under MPI the survivors start the successors once they have ended their tasks, however long
+        these take: only a whole new world is waited for.
+        """
+        started_here = self.replaces_ranks or self._whole != self.number
+        if self.complete or not self._whole or not started_here:
+            self._awaited_since = None
+            return 0.0
+        if self._awaited_since is None:
+            self._awaited_since = now
+        return now - self._awaited_since
+
     def _wrong_size(self, hello: RankHello, now: float) -> None:
         found = f"a world of {hello.world_size}, not of {self._size}"
-        if self._was_complete:
+        if self._whole:
             # MPI has been seen to repair a world so, after many deaths; a new one is whole.
             self.lose(None, f"rank {hello.rank} came into {found}", now)
             return
@@ -215,7 +236,7 @@ class WorldKeeper:
         code = self._handle.exit_code(pid)
         if pid in self._joined:
             self._joined.discard(pid)  # a rank that was up; its own pidfd tells
-        elif not self._was_complete:
+        elif not self._whole:
             self._fail(f"the ranks did not start (exit code {code}). {self.log_tail()}")
         else:
             self.lose(None, f"what the ranks were started with ended with code {code}", now)

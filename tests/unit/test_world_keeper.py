@@ -22,6 +22,7 @@ from elevon.wire.messages import RankHello
 SLEEPER = ("sleep", "600")
 SIZE = 3
 WITHIN_S = 10.0
+START_TIMEOUT_S = 60.0
 
 
 class Sleepers:
@@ -79,7 +80,7 @@ class Kept:
             launcher=self.launcher,
             size=SIZE,
             command=(),
-            env={},
+            start_timeout_s=START_TIMEOUT_S,
             directory=directory,
             poller=self.poller,  # type: ignore[arg-type]
             tell=self.told.append,
@@ -102,9 +103,9 @@ class Kept:
         select.select([descriptor], [], [], WITHIN_S)
         os.close(descriptor)
 
-    def look(self) -> None:
+    def look(self, now: float = 1.0) -> None:
         ready, _, _ = select.select(list(self.poller), [], [], 0)
-        self.keeper.inspect(set(ready), 1.0)
+        self.keeper.inspect(set(ready), now)
 
 
 @pytest.fixture
@@ -198,3 +199,51 @@ def test_the_sockets_of_a_world_go_with_it_and_no_other(tmp_path: Path) -> None:
     kept.keeper.stop(0.0)
 
     assert list(tmp_path.glob("*.sock")) == [later]
+
+
+def test_a_successor_that_never_says_a_word_costs_the_world(kept: Kept) -> None:
+    """It lives, so its death tells nobody; without a limit its slot would wait for ever."""
+    kept.kill(kept.launcher.pids[0])
+    kept.look()
+    kept.look(START_TIMEOUT_S)
+    assert kept.keeper.number == 1
+
+    kept.look(START_TIMEOUT_S + 2.0)
+
+    assert isinstance(kept.told[-1], WorldGone)
+    assert "only 2 of 3 ranks came up again" in kept.told[-1].reason
+    assert kept.keeper.number == 2
+
+
+def test_the_limit_of_a_new_world_counts_from_its_own_start(kept: Kept) -> None:
+    kept.keeper.lose(None, "for a test", 100.0)
+    for now in (100.0, 100.0 + START_TIMEOUT_S):
+        kept.look(now)
+    assert kept.keeper.number == 2
+
+    for rank, pid in enumerate(kept.launcher.pids):
+        kept.join(rank, pid)
+    kept.look(1000.0)
+
+    assert kept.keeper.number == 2
+
+
+def test_a_world_that_was_never_whole_is_left_to_the_limit_of_the_start(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, joined=1)
+    kept.look(1.0)
+
+    kept.look(10 * START_TIMEOUT_S)
+
+    assert kept.keeper.number == 1
+    assert kept.told == kept.told[:1]
+    kept.keeper.stop(0.0)
+
+
+def test_successors_that_survivors_start_may_take_their_time(kept: Kept) -> None:
+    kept.launcher.replaces_ranks = False
+    kept.kill(kept.launcher.pids[0])
+    kept.look()
+
+    kept.look(10 * START_TIMEOUT_S)
+
+    assert kept.keeper.number == 1
