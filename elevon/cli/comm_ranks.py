@@ -1,7 +1,8 @@
 """What the ranks of ``elevon bench comm`` run: one collective after another, timed and checked.
 
 Before it: the Communicator. After it: ``comm`` submits ``measure`` as a function of a gang, so that
-what is measured is the communicator that every task gets.
+what is measured is the communicator that every task gets. Ranks that no pilot has are started with
+``main``.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import msgspec
 import numpy as np
 
 from elevon import Communicator
+from elevon.cli import worlds
+
+#: (operation, bytes, median seconds of the slowest rank).
+Timed: TypeAlias = tuple[str, int, float]
 
 #: How often a call is repeated, by its bytes: enough for a median, few enough for seconds.
 REPEATS: Final = ((4096, 400), (2 << 20, 60), (32 << 20, 12))
@@ -56,8 +62,8 @@ CALLS: Final = (
 )
 
 
-def measure(comm: Communicator) -> list[tuple[str, int, float]]:
-    """(operation, bytes, median seconds of the slowest rank) of every call.
+def measure(comm: Communicator) -> list[Timed]:
+    """All calls.
 
     Raises:
         ValueError: a result is wrong.
@@ -112,3 +118,15 @@ def _prepared(comm: Communicator, call: Call) -> tuple[Callable[[], Any], Callab
 def _expect(got: Any, expected: list[int]) -> None:
     if list(got) != expected:
         raise ValueError(f"a collective gave {list(got)}, expected {expected}")
+
+
+def main() -> None:
+    """Measure in a world of ``worlds.run``."""
+    with worlds.place() as place:
+        told = measure(place.comm)
+        if place.comm.rank == 0:
+            place.answer(msgspec.json.encode(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,26 +1,24 @@
 """What each rank of ``elevon bench distributed`` runs: the operator, then the local kernel.
 
 Before it: the workload of ``kernels`` and the distributed operators. After it: ``distributed``
-starts it under mpiexec. Rank 0 holds the whole tables for the local kernel, but only after the
-memory of the operator has been measured.
+starts it in a world of ranks. Rank 0 holds the whole tables for the local kernel, but only after
+the memory of the operator has been measured.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
+from elevon.cli import worlds
 from elevon.cli.kernels.memory import forget_peak, peak_bytes, resident_bytes
 from elevon.cli.kernels.workload import Side, Workload, checksum
-from elevon.comm.mpi import MpiWorld
 from elevon.comm.protocol import Communicator
 from elevon.comm.timed import TimedCommunicator
 from elevon.frames import distributed, local
@@ -43,6 +41,7 @@ class Measured(msgspec.Struct, frozen=True):
 
     Attributes:
         op: join or sort.
+        communicator: mpi, tcp, or tcp-sockets, where nothing goes around the sockets.
         ranks: of the world, each with one thread.
         rows: of each table, of all ranks together.
         median_s: of the warm runs, from a barrier to the end of the slowest rank.
@@ -60,6 +59,7 @@ class Measured(msgspec.Struct, frozen=True):
     """
 
     op: str
+    communicator: str
     ranks: int
     rows: int
     median_s: float
@@ -113,12 +113,13 @@ class Case:
         return local.sort(self._whole[0], by="k", threads=threads)
 
 
-def measure(comm: Communicator, order: Order) -> Measured | None:
+def measure(place: worlds.Place, order: Order) -> Measured | None:
     """All runs; the figures on rank 0, None on the others.
 
     Raises:
         ValueError: the operator and the local kernel gave different rows.
     """
+    comm = place.comm
     Case(comm, msgspec.structs.replace(order, rows=WARM_UP_ROWS)).run(comm)
     base = resident_bytes()
     case = Case(comm, order)
@@ -138,6 +139,7 @@ def measure(comm: Communicator, order: Order) -> Measured | None:
     walls, exchanges, locals_ = (list(column) for column in zip(*laps, strict=True))
     return Measured(
         op=order.op,
+        communicator=place.kind,
         ranks=comm.size,
         rows=order.rows * comm.size,
         median_s=round(statistics.median(walls), 5),
@@ -190,14 +192,11 @@ def _summary(comm: Communicator, result: pa.Table) -> tuple[int, str]:
 
 
 def main() -> None:
-    """Join the world, measure, and leave rank 0's figures in the file that is named."""
-    order, answer = msgspec.json.decode(sys.argv[1], type=Order), Path(sys.argv[2])
-    world = MpiWorld.join()
-    comm = world.open_group(world.slots, context=1, timeout_s=None)
-    if (found := measure(comm, order)) is not None:
-        answer.write_bytes(msgspec.json.encode(found))
-    comm.close()
-    world.leave()
+    """Take the place in the world, measure, and let rank 0 answer."""
+    with worlds.place() as place:
+        found = measure(place, msgspec.json.decode(place.order, type=Order))
+        if found is not None:
+            place.answer(msgspec.json.encode(found))
 
 
 if __name__ == "__main__":

@@ -220,30 +220,43 @@ def test_bench_kernels_says_what_it_does_not_know(run: Run) -> None:
     assert "'int65' is none of int64, int32" in done.stderr
 
 
-@pytest.mark.parametrize("op", ["join", "sort"])
-def test_bench_distributed_agrees_with_the_local_kernel(run: Run, op: str) -> None:
-    arguments = ("--op", op, "--rows", "3e4", "--repeats", "2", "--scaling", "weak")
+@pytest.mark.parametrize(("op", "kind"), [("join", "mpi"), ("sort", "tcp-sockets")])
+def test_bench_distributed_agrees_with_the_local_kernel(run: Run, op: str, kind: str) -> None:
+    arguments = (
+        "--op",
+        op,
+        "--communicator",
+        kind,
+        "--rows",
+        "3e4",
+        "--repeats",
+        "2",
+        "--scaling",
+        "weak",
+    )
     found = json_of(run("bench", "distributed", *arguments, "--ranks", "1,3", "--json"))
 
     assert [each["ranks"] for each in found["results"]] == [1, 3]
     assert [each["rows"] for each in found["results"]] == [30_000, 90_000]
     for each in found["results"]:
-        assert each["op"] == op
+        assert (each["op"], each["communicator"]) == (op, kind)
         assert each["median_s"] > 0
         assert each["local_median_s"] > 0
         assert each["rows_out"] > 0
         assert each["peak_rss_bytes"] > each["base_rss_bytes"] > 0
 
 
-def test_bench_comm_measures_and_checks_every_collective(run: Run) -> None:
-    found = json_of(run("bench", "comm", "--kind", "mpi", "--ranks", "2", "--json"))
+@pytest.mark.parametrize("kind", ["mpi", "tcp-sockets"])
+def test_bench_comm_measures_and_checks_every_collective(run: Run, kind: str) -> None:
+    found = json_of(run("bench", "comm", "--kind", kind, "--ranks", "2", "--json"))
 
     assert found["raw_socket_gb_per_s"] > 0
+    assert found["raw_both_ways_gb_per_s"] > 0
     assert found["memcpy_gb_per_s"] > 0
     sizes = [(each["op"], each["bytes"]) for each in found["results"]]
     assert sizes == [(call.op, call.size) for call in comm_ranks.CALLS]
     for each in found["results"]:
-        assert (each["kind"], each["ranks"]) == ("mpi", 2)
+        assert (each["kind"], each["ranks"]) == (kind, 2)
         assert each["p50_s"] > 0
         assert (each["gb_per_s"] > 0) == (each["op"] != "barrier")
 

@@ -17,7 +17,7 @@ import threading
 import msgspec
 
 from elevon import _native
-from elevon.comm.sockets import Caller, meet
+from elevon.comm.sockets import Caller, listen, meet
 from elevon.comm.tls import Guest, Wrapping
 from elevon.errors import WireError
 
@@ -83,7 +83,7 @@ class Door:
 
     def __init__(self, host: str, wrapping: Wrapping | None = None) -> None:
         self._wrapping = wrapping
-        self._listener = socket.create_server((host, 0), backlog=BACKLOG)
+        self._listener = listen(host, backlog=BACKLOG)
         self.port: int = self._listener.getsockname()[1]
         self._strangers = threading.BoundedSemaphore(MOST_STRANGERS)
         self._thread: threading.Thread | None = None

@@ -43,6 +43,7 @@ class Entrance:
         deadline_s: seconds until all have to be there.
         relay: "host:port" of a relay, where ranks sit behind NATs, or "" where all can dial all.
         tls: whether the connections are TLS; either all ranks of a world say so or none.
+        shares_memory: whether large messages between ranks of one host may go around the sockets.
     """
 
     rendezvous: str
@@ -54,6 +55,7 @@ class Entrance:
     deadline_s: float = ENTER_WITHIN_S
     relay: str = ""
     tls: bool = False
+    shares_memory: bool = True
 
 
 def enter(entrance: Entrance, secret: bytes) -> TcpWorld:
@@ -91,7 +93,7 @@ def _enter(entrance: Entrance, secret: bytes, nat: NatDoor | None) -> TcpWorld:
         wish = _joining(entrance, door.port, nat)
         membership = join(entrance.rendezvous, entrance.group, keys.joining, wish)
         undo.pop_all()
-    mesh = _native.Mesh(membership.welcome.slot, entrance.size)
+    mesh = _native.Mesh(membership.welcome.slot, entrance.size, entrance.shares_memory)
     held = (door, membership) if nat is None else (nat, door, membership)
     world = TcpWorld(mesh, held, wrapping)
     try:
