@@ -50,13 +50,6 @@ def server() -> Iterator[RendezvousServer]:
     server.close()
 
 
-@pytest.fixture
-def through_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks of one host would read large messages from each other's memory."""
-    mesh = _native.Mesh
-    monkeypatch.setattr(_native, "Mesh", lambda place, size: mesh(place, size, False))
-
-
 def together(*calls: Callable[[], Any]) -> list[Any]:
     with ThreadPoolExecutor(len(calls)) as pool:
         futures = [pool.submit(call) for call in calls]
@@ -96,10 +89,9 @@ def exchange(world: TcpWorld) -> None:
     comm.barrier()
 
 
-@pytest.mark.usefixtures("through_sockets")
 @pytest.mark.parametrize("size", [2, 3])
 def test_collectives_of_every_size_are_right(server: RendezvousServer, size: int) -> None:
-    with worlds_of(server, size) as worlds:
+    with worlds_of(server, size, shares_memory=False) as worlds:
         assert together(*(lambda each=each: exchange(each) for each in worlds)) == [None] * size
 
 
@@ -235,7 +227,6 @@ class Recorder:
             thread.join(PATIENCE_S)
 
 
-@pytest.mark.usefixtures("through_sockets")
 @pytest.mark.parametrize("tls", [False, True])
 def test_who_reads_the_wire_sees_records_and_no_payload(
     server: RendezvousServer, monkeypatch: pytest.MonkeyPatch, tls: bool
@@ -244,7 +235,7 @@ def test_who_reads_the_wire_sees_records_and_no_payload(
     monkeypatch.setattr(entering, "dial", recorder.dial)
     known = b"a payload that everybody knows" * 10
     data = np.frombuffer(known, dtype=np.uint8)
-    with worlds_of(server, 2, tls=tls) as worlds:
+    with worlds_of(server, 2, tls=tls, shares_memory=False) as worlds:
 
         def tell(world: TcpWorld) -> bytes:
             comm = world.open_group(world.slots, 1, PATIENCE_S)
