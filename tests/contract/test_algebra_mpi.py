@@ -8,8 +8,7 @@ that send nothing are left out.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,13 +26,10 @@ from elevon.model.algebra import Aggregate, Window
 from tests.frames_support import multiset
 
 if TYPE_CHECKING:
-    from elevon.comm.mpi import MpiWorld
     from elevon.comm.protocol import Communicator
 
 pytestmark = pytest.mark.mpi
 
-# All ranks run the same tests in the same order, so they count alike.
-contexts = itertools.count(1)
 ROWS = 5000
 AGGREGATES = [
     Aggregate("n", "row", "count"),
@@ -61,24 +57,6 @@ class Alone:
     """The communicator of a group of one: nothing of it is called."""
 
     rank, size = 0, 1
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[MpiWorld]:
-    from elevon.comm.mpi import MpiWorld
-
-    world = MpiWorld.join()
-    yield world
-    world.leave()
-
-
-@pytest.fixture
-def comm(world: MpiWorld) -> Iterator[Communicator]:
-    context = next(contexts)
-    world.evict([context - 1])
-    with_deadline = world.open_group(world.slots, context, 60)
-    yield with_deadline
-    with_deadline.close()
 
 
 def table_of(rows: int, seed: int) -> pa.Table:

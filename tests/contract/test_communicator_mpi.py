@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from elevon.errors import UsageError
 from elevon.testing.communicators import CONTRACT, Clause
+from tests.mpi_support import contexts
 
 if TYPE_CHECKING:
     from elevon.comm.mpi import MpiWorld
 
 pytestmark = pytest.mark.mpi
-
-# All ranks run the same tests in the same order, so they count alike.
-contexts = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[MpiWorld]:
-    from elevon.comm.mpi import MpiWorld
-
-    world = MpiWorld.join()
-    yield world
-    world.leave()
 
 
 @pytest.mark.parametrize("clause", CONTRACT, ids=str)

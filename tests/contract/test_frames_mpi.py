@@ -7,8 +7,6 @@ tests/property/test_distributed_*.py; here the rows are enough to fill real mess
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,13 +19,10 @@ from elevon.frames.exchange import gather_table, repartition
 from tests.frames_support import multiset
 
 if TYPE_CHECKING:
-    from elevon.comm.mpi import MpiWorld
     from elevon.comm.protocol import Communicator
 
 pytestmark = pytest.mark.mpi
 
-# All ranks run the same tests in the same order, so they count alike.
-contexts = itertools.count(1)
 ARROWS_WORD = {
     "inner": "inner",
     "left": "left outer",
@@ -36,24 +31,6 @@ ARROWS_WORD = {
     "semi": "left semi",
     "anti": "left anti",
 }
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[MpiWorld]:
-    from elevon.comm.mpi import MpiWorld
-
-    world = MpiWorld.join()
-    yield world
-    world.leave()
-
-
-@pytest.fixture
-def comm(world: MpiWorld) -> Iterator[Communicator]:
-    context = next(contexts)
-    world.evict([context - 1])
-    with_deadline = world.open_group(world.slots, context, 60)
-    yield with_deadline
-    with_deadline.close()
 
 
 def table_of(rows: int, keys: int, number: str, seed: int) -> pa.Table:

@@ -6,7 +6,6 @@ The two ranks take some 7 GB together.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import pytest
 
 from elevon.frames.distributed import sort
 from elevon.frames.exchange import exchange_slices
+from tests.mpi_support import group_of_all
 
 if TYPE_CHECKING:
     from elevon.comm.mpi import MpiWorld
@@ -24,28 +24,16 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.mpi, pytest.mark.slow, pytest.mark.timeout(110)]
 
-# The ranks of one world count alike; other modules' contexts are far away.
-contexts = itertools.count(6_000)
 ROWS = 1_100_000
 WIDTH = 1000
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[MpiWorld]:
-    from elevon.comm.mpi import MpiWorld
-
-    world = MpiWorld.join()
-    yield world
-    world.leave()
 
 
 @pytest.fixture
 def comm(world: MpiWorld) -> Iterator[Communicator]:
     if len(world.slots) != 2:
         pytest.skip("does not apply: two ranks show it")
-    with_deadline = world.open_group(world.slots, next(contexts), 100)
-    yield with_deadline
-    with_deadline.close()
+    with group_of_all(world, 100) as comm:
+        yield comm
 
 
 @functools.cache

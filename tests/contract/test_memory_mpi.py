@@ -6,7 +6,6 @@ Run by run_mpi.py inside mpiexec; every rank is a process, so that its peak is i
 from __future__ import annotations
 
 import ctypes
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ import pytest
 from elevon import _native
 from elevon.frames import parted
 from elevon.frames.distributed import join, sort
+from tests.mpi_support import group_of_all, joined_world
 
 if TYPE_CHECKING:
     from elevon.comm.mpi import MpiWorld
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.mpi
 
-# The ranks of one world count alike; other modules' contexts are far away.
-contexts = itertools.count(5_000)
 MEBIBYTE = 1 << 20
 BUDGET = 32 * MEBIBYTE
 ROWS = 3 * BUDGET // 32  # of each side of a join; of 16 bytes, so both together are three budgets
@@ -39,24 +37,18 @@ PR_SET_THP_DISABLE = 41
 def world() -> Iterator[MpiWorld]:
     from mpi4py import MPI
 
-    from elevon.comm.mpi import MpiWorld
-
     if MPI.get_vendor()[0] != "Open MPI":
         pytest.skip("does not apply: what the operators take is the same on every MPI")
-    world = MpiWorld.join()
-    yield world
-    world.leave()
+    with joined_world() as world:
+        yield world
 
 
 @pytest.fixture
 def comm(world: MpiWorld) -> Iterator[Communicator]:
     if len(world.slots) > 3:
         pytest.skip("does not apply: three ranks show it, more would take the machine's memory")
-    context = next(contexts)
-    world.evict([context - 1])
-    with_deadline = world.open_group(world.slots, context, 100)
-    yield with_deadline
-    with_deadline.close()
+    with group_of_all(world, 100) as comm:
+        yield comm
 
 
 def peak_of(work: Callable[[], pa.Table]) -> tuple[pa.Table, int]:
