@@ -26,6 +26,10 @@ COMMANDS: Final = {
         "elevon.cli.distributed",
         "Join or sort over ranks, beside the local kernel with as many threads.",
     ),
+    "rendezvous": Entry(
+        "elevon.cli.joins",
+        "Ranks that find each other, in groups of several sizes.",
+    ),
     "faults": Entry(
         "elevon.cli.faults",
         "Ranks that die in collectives, many times: errors, hangs, leaks.",

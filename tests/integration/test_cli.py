@@ -246,6 +246,13 @@ def test_bench_distributed_agrees_with_the_local_kernel(run: Run, op: str, kind:
         assert each["peak_rss_bytes"] > each["base_rss_bytes"] > 0
 
 
+def test_bench_rendezvous_brings_groups_of_each_size_together(run: Run) -> None:
+    found = json_of(run("bench", "rendezvous", "--ranks", "1,8", "--joins", "16", "--json"))
+
+    assert [(each["ranks"], each["joins"]) for each in found["results"]] == [(1, 16), (8, 16)]
+    assert all(each["seconds"] > 0 and each["joins_per_s"] > 0 for each in found["results"])
+
+
 @pytest.mark.parametrize("kind", ["mpi", "tcp-sockets"])
 def test_bench_comm_measures_and_checks_every_collective(run: Run, kind: str) -> None:
     found = json_of(run("bench", "comm", "--kind", kind, "--ranks", "2", "--json"))

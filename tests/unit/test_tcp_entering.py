@@ -399,3 +399,38 @@ def test_members_are_reached_where_they_were_seen() -> None:
 def test_a_group_has_a_size(size: int) -> None:
     with pytest.raises(UsageError, match="1 to 16384 ranks"):
         Registry().group(GROUP, size, now=0.0)
+
+
+def test_a_slot_that_was_left_is_kept_while_there_are_fresh_ones() -> None:
+    registry = Registry()
+    group = registry.group(GROUP, 3, now=0.0)
+
+    def come(worker: str) -> int:
+        wish = joining(-1, 3, worker=worker)
+        slot = registry.wanted(group, wish)
+        registry.enter(group, slot, wish, "127.0.0.1")
+        return slot
+
+    assert come("a") == 0
+    registry.leave(group, 0, now=1.0)
+
+    assert [come("b"), come("c")] == [1, 2]
+    assert come("a") == 0
+    registry.leave(group, 1, now=2.0)
+    assert come("d") == 1  # none is fresh
+    with pytest.raises(CommunicatorError, match="all 3 slots are held"):
+        come("e")
+
+
+def test_the_next_of_thousands_is_told_of_all(server: RendezvousServer) -> None:
+    size = 4000
+    group = server._registry.group(GROUP, size, now=0.0)
+    for slot in range(size - 1):
+        wish = joining(slot, size, name="a host of a long name, and a process on it")
+        server._registry.enter(group, slot, wish, "127.0.0.1")
+
+    last = join(server.address, GROUP, KEYS.joining, joining(-1, size, deadline_s=PATIENCE_S))
+
+    assert last.welcome.slot == size - 1
+    assert [member.slot for member in last.welcome.members] == list(range(size - 1))
+    last.close()

@@ -14,6 +14,7 @@ import msgspec
 
 from elevon.comm import proof
 from elevon.comm.rendezvous.messages import (
+    LONGEST_WELCOME,
     Complete,
     FromRank,
     FromRendezvous,
@@ -73,7 +74,7 @@ class Membership:
         remaining = Deadline(self._connection, self._deadline)
         try:
             prefix = receive_exactly(remaining, proof.PREFIX_BYTES)
-            length = proof.length_of(prefix, proof.LONGEST_MESSAGE)
+            length = proof.length_of(prefix, LONGEST_WELCOME)
             code = receive_exactly(remaining, proof.CODE_BYTES)
             payload = receive_exactly(remaining, length)
         except OSError as error:

@@ -17,6 +17,8 @@ from elevon.comm import proof
 MOST_MEMBERS = 16_384
 LONGEST_NAME = 256
 MOST_ADDRESSES = 8
+# What a rank takes from a rendezvous that has proved itself: all members, with all they may say.
+LONGEST_WELCOME = MOST_MEMBERS * LONGEST_NAME * (MOST_ADDRESSES + 2)
 
 
 class GroupName(msgspec.Struct, frozen=True):

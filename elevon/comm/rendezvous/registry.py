@@ -22,6 +22,7 @@ from elevon.errors import CommunicatorError, UsageError
 # Of an empty group: a job that comes back within this time goes on with its slots.
 KEPT_S = 600.0
 MOST_GROUPS = 4096
+SWEEP_EVERY_S = 1.0
 
 
 @dataclass
@@ -33,12 +34,15 @@ class Group:
         members: the living, by slot.
         ready: the slots that have connected to those before them.
         slot_of: by worker, also of those that are gone.
+        given: the slots that ever had a member; those below ``fresh`` are all among them.
     """
 
     size: int
     members: dict[int, Member] = field(default_factory=dict)
     ready: set[int] = field(default_factory=set)
     slot_of: dict[str, int] = field(default_factory=dict)
+    given: set[int] = field(default_factory=set)
+    fresh: int = 0
     incarnations: int = 0
     empty_since: float = math.inf
 
@@ -46,6 +50,14 @@ class Group:
     def complete(self) -> bool:
         """Whether all pairs are connected."""
         return len(self.ready) == self.size
+
+    def free(self) -> int | None:
+        """The first slot that never had a member, or else the first that has none."""
+        while self.fresh in self.given:  # a step for each slot in all, not for each join
+            self.fresh += 1
+        if self.fresh < self.size:
+            return self.fresh
+        return min(set(range(self.size)).difference(self.members), default=None)
 
     def missing(self) -> str:
         """Who is not there, for messages."""
@@ -66,6 +78,7 @@ class Registry:
     def __init__(self) -> None:
         self._groups: dict[GroupName, Group] = {}
         self._epochs: dict[str, int] = {}
+        self._swept = -math.inf
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -106,10 +119,7 @@ class Registry:
             return known
         if joining.slot >= 0:
             return joining.slot
-        taken = set(group.slot_of.values()) | set(group.members)
-        free = min(set(range(group.size)) - taken, default=None)
-        if free is None:
-            free = min(set(range(group.size)) - set(group.members), default=None)
+        free = group.free()
         if free is None:
             raise CommunicatorError(f"all {group.size} slots are held by living ranks")
         return free
@@ -130,6 +140,7 @@ class Registry:
             slot, group.incarnations, addresses, joining.port, joining.name
         )
         group.slot_of[joining.worker] = slot
+        group.given.add(slot)
         group.empty_since = math.inf
         return Welcome(slot, group.incarnations, before)
 
@@ -141,6 +152,9 @@ class Registry:
             group.empty_since = now
 
     def _forget_old(self, now: float) -> None:
+        if now - self._swept < SWEEP_EVERY_S and len(self._groups) < MOST_GROUPS:
+            return  # a look at every group is not for every join
+        self._swept = now
         old = [name for name, group in self._groups.items() if now - group.empty_since > KEPT_S]
         for name in old:
             del self._groups[name]

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from typing import TypeAlias
 
 import msgspec
 
@@ -37,7 +38,11 @@ PROOF_WITHIN_S = 5.0
 MOST_STRANGERS = 1024
 LONGEST_WAIT_S = 3600.0
 BACKLOG = 4096
+CANCEL_AGAIN_S = 0.05
 
+# What somebody may wait for: that a slot of a group is free, or that the group is complete.
+_Matter: TypeAlias = tuple[GroupName, int]
+_COMPLETE = -1
 _DECODER: msgspec.msgpack.Decoder[FromRank] = msgspec.msgpack.Decoder(FromRank)
 
 
@@ -59,7 +64,7 @@ class RendezvousServer:
         self._strangers = 0
         self._sessions: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        self._changed = asyncio.Condition()
+        self._waiting: dict[_Matter, set[asyncio.Future[None]]] = {}
         started: Future[tuple[str, int]] = Future()
         self._thread = threading.Thread(
             target=self._run, args=(host, port, started), name="rendezvous", daemon=True
@@ -98,14 +103,18 @@ class RendezvousServer:
         started.set_result(server.sockets[0].getsockname()[:2])
         await self._stop.wait()
         server.close()
-        for session in list(self._sessions):
-            session.cancel()
-        await asyncio.gather(*self._sessions, return_exceptions=True)
+        while self._sessions:
+            # Again and again: before Python 3.12, wait_for forgets a cancellation that comes just
+            # when that is there which it waits for.
+            for session in self._sessions:
+                session.cancel()
+            await asyncio.wait(self._sessions, timeout=CANCEL_AGAIN_S)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         session = asyncio.current_task()
         assert session is not None
         self._sessions.add(session)
+        session.add_done_callback(self._sessions.discard)
         try:
             await self._attend(reader, writer)
         except (OSError, EOFError, asyncio.TimeoutError, WireError, msgspec.MsgspecError):
@@ -116,7 +125,6 @@ class RendezvousServer:
             writer.close()
             with suppress(OSError, asyncio.TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), PROOF_WITHIN_S)
-            self._sessions.discard(session)
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._strangers >= MOST_STRANGERS:
@@ -151,11 +159,8 @@ class RendezvousServer:
             # Several may wait for one slot, and the first of them takes it.
             while slot in group.members:
                 holder = group.members[slot].name
-                await self._until(
-                    lambda: slot not in group.members,
-                    deadline,
-                    partial("slot {} is held by a living rank, {}".format, slot, holder),
-                )
+                said = partial("slot {} is held by a living rank, {}".format, slot, holder)
+                await self._news((name, slot), deadline, said)
         except ElevonError as error:
             await line.send(Refused(str(error)))
             return
@@ -165,7 +170,7 @@ class RendezvousServer:
             await self._complete(name, group, slot, line, deadline)
         finally:
             self._registry.leave(group, slot, time.monotonic())
-            await self._tell()
+            self._tell((name, slot))
 
     async def _complete(
         self, name: GroupName, group: Group, slot: int, line: _Line, deadline: float
@@ -174,10 +179,10 @@ class RendezvousServer:
         if not isinstance(await asyncio.wait_for(line.receive(), remaining), Ready):
             return
         group.ready.add(slot)
-        await self._tell()
-        late = partial(_late, name, group)
+        if group.complete:
+            self._tell((name, _COMPLETE))
         gone = asyncio.ensure_future(line.closed())
-        waiting = asyncio.ensure_future(self._until(lambda: group.complete, deadline, late))
+        waiting = asyncio.ensure_future(self._completed(name, group, deadline))
         try:
             await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
@@ -188,19 +193,29 @@ class RendezvousServer:
             gone.cancel()
             waiting.cancel()
 
-    async def _until(
-        self, done: Callable[[], bool], deadline: float, otherwise: Callable[[], str]
-    ) -> None:
-        async with self._changed:
-            try:
-                remaining = deadline - time.monotonic()
-                await asyncio.wait_for(self._changed.wait_for(done), max(remaining, 0.0))
-            except asyncio.TimeoutError:
-                raise CommunicatorError(otherwise()) from None
+    async def _completed(self, name: GroupName, group: Group, deadline: float) -> None:
+        while not group.complete:
+            await self._news((name, _COMPLETE), deadline, partial(_late, name, group))
 
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    async def _news(self, matter: _Matter, deadline: float, otherwise: Callable[[], str]) -> None:
+        """Return when somebody tells of this."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        waiting = self._waiting.setdefault(matter, set())
+        waiting.add(future)
+        try:
+            await asyncio.wait_for(future, max(deadline - time.monotonic(), 0.0))
+        except asyncio.TimeoutError:
+            raise CommunicatorError(otherwise()) from None
+        finally:
+            waiting.discard(future)
+            if not waiting and self._waiting.get(matter) is waiting:
+                del self._waiting[matter]
+
+    def _tell(self, matter: _Matter) -> None:
+        """Wake who waits for this and nobody else: a group of thousands is told of once."""
+        for future in self._waiting.pop(matter, ()):
+            if not future.done():
+                future.set_result(None)
 
 
 def _late(name: GroupName, group: Group) -> str:
