@@ -253,7 +253,8 @@ def test_bench_rendezvous_brings_groups_of_each_size_together(run: Run) -> None:
     assert all(each["seconds"] > 0 and each["joins_per_s"] > 0 for each in found["results"])
 
 
-@pytest.mark.parametrize("kind", ["mpi", "tcp-sockets"])
+# pytest-mpi takes a test whose id is "mpi" for one that is to run inside mpiexec.
+@pytest.mark.parametrize("kind", ["mpi", "tcp-sockets"], ids=["over MPI", "over sockets"])
 def test_bench_comm_measures_and_checks_every_collective(run: Run, kind: str) -> None:
     found = json_of(run("bench", "comm", "--kind", kind, "--ranks", "2", "--json"))
 
