@@ -208,6 +208,36 @@ class Group:
         each part take part in the call.
         """
 
+    def reduction(
+        self,
+        what: str,
+        op: str,
+        type: str,
+        mine: Memory,
+        result: Memory | None,
+        room: Memory,
+        root: int,
+        timeout_s: float | None,
+    ) -> None:
+        """A reduction in rank order, the same bits whatever the algorithm.
+
+        what: "reduce", where only the root has a result, "allreduce", "scan", or "reduce_scatter",
+        where ``mine`` are rows. op, type: "sum", "prod", "min", "max" of "int32", "int64",
+        "float32", "float64"; "land", "lor" of "bool". room: as much as ``room_for`` says.
+        """
+
+    def room_for(self, what: str, bytes: int, timeout_s: float | None) -> int:
+        """Bytes that a reduction of ``bytes``, for reduce_scatter of such rows, has under way."""
+
+    def algorithm(self, what: str, bytes: int, timeout_s: float | None) -> str:
+        """How a collective of this size is done: "direct", "tree", "doubling", "ring", "slices".
+
+        bytes: that each member passes; for alltoall and reduce_scatter of one row.
+        """
+
+    def costs(self, timeout_s: float | None) -> tuple[float, float]:
+        """What the members have agreed on: seconds of a message, and of each of its bytes."""
+
 class Mesh:
     """The connections of one rank, each to a place; whoever waits moves everybody's bytes."""
 
@@ -228,6 +258,12 @@ class Mesh:
 
     def lost(self) -> list[tuple[int, str]]:
         """The places whose connection is gone, with the reason."""
+
+    def assume(self, alpha_s: float, beta_s_per_byte: float) -> None:
+        """Take these costs for this process's own, not measured ones; before the first group.
+
+        The members of a group agree on the highest. They choose its algorithms.
+        """
 
     def open(
         self,

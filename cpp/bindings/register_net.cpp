@@ -1,4 +1,4 @@
-// Registers Mesh and Group: collectives over connected sockets. Before it: net/collectives.
+// Registers Mesh and Group: collectives over connected sockets. Before it: net/reductions.
 // Signatures: elevon/_native.pyi.
 
 #include <pybind11/stl.h>
@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "bindings/register.hpp"
-#include "net/collectives.hpp"
+#include "net/reductions.hpp"
 
 namespace elevon::bindings {
 namespace {
@@ -151,6 +151,57 @@ void exchange(const Handle& self, const std::string& what, const Parts& sends,
   net::exchange(*self.mesh, *self.group, call, outgoing, incoming);
 }
 
+// The member of an enumeration that has this name.
+template <typename Named>
+Named named(const std::string& name, std::uint32_t count) {
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (name == net::name_of(static_cast<Named>(i))) return static_cast<Named>(i);
+  }
+  throw std::invalid_argument("the engine cannot reduce by or of " + name);
+}
+
+using Reduce = void (*)(net::Mesh&, net::Group&, net::Call, net::Reduction, net::Bytes, net::Room,
+                        net::Room);
+
+void run_reduction(const Handle& self, const std::string& what, const std::string& op,
+                   const std::string& type, const py::buffer& mine,
+                   const std::optional<py::buffer>& result, const py::buffer& room, int root,
+                   std::optional<double> timeout_s) {
+  const net::Call call{kind_of(what), root, timeout_s};
+  const net::Reduction reduction{named<net::Op>(op, net::kOps),
+                                 named<net::Type>(type, net::kTypes)};
+  const View out(mine, false);
+  const auto in = view_of(result, true);
+  const View between(room, true);
+  const Reduce run = call.kind == net::Kind::kReduce      ? net::reduce
+                     : call.kind == net::Kind::kAllreduce ? net::allreduce
+                     : call.kind == net::Kind::kScan      ? net::scan
+                                                          : net::reduce_scatter;
+  const py::gil_scoped_release released;
+  run(*self.mesh, *self.group, call, reduction, out.room(), room_of(in), between.room());
+}
+
+std::size_t room_for(const Handle& self, const std::string& what, std::size_t bytes,
+                     std::optional<double> timeout_s) {
+  const net::Call call{kind_of(what), -1, timeout_s};
+  const py::gil_scoped_release released;
+  return net::room_for(*self.mesh, *self.group, call, bytes);
+}
+
+std::string algorithm(const Handle& self, const std::string& what, std::size_t bytes,
+                      std::optional<double> timeout_s) {
+  const net::Call call{kind_of(what), -1, timeout_s};
+  const py::gil_scoped_release released;
+  return net::name_of(net::algorithm_of(*self.mesh, *self.group, call, bytes));
+}
+
+std::pair<double, double> costs(const Handle& self, std::optional<double> timeout_s) {
+  const py::gil_scoped_release released;
+  const net::Call call{net::Kind::kBarrier, -1, timeout_s};
+  const net::Costs agreed = self.mesh->costs_of(*self.group, call);
+  return {agreed.alpha_s, agreed.beta_s_per_byte};
+}
+
 Handle open(const std::shared_ptr<net::Mesh>& mesh, std::uint64_t context, std::uint64_t path,
             const std::vector<int>& peers, const std::string& name, const Handle* parent) {
   const py::gil_scoped_release released;
@@ -171,6 +222,12 @@ void register_mesh(py::module_& module) {
       .def("attach", &Mesh::attach, py::arg("place"), py::arg("descriptor"), py::arg("name"),
            released)
       .def("lost", &Mesh::lost, released)
+      .def(
+          "assume",
+          [](Mesh& self, double alpha_s, double beta_s_per_byte) {
+            self.assume({alpha_s, beta_s_per_byte});
+          },
+          py::arg("alpha_s"), py::arg("beta_s_per_byte"), released)
       .def("open", &open, py::arg("context"), py::arg("path"), py::arg("places"), py::arg("name"),
            py::arg("parent") = nullptr)
       .def(
@@ -219,7 +276,12 @@ void register_group(py::module_& module) {
       .def("allgather", &allgather, py::arg("mine"), py::arg("rows"), timeout)
       .def("alltoall", &alltoall, py::arg("rows"), py::arg("result"), timeout)
       .def("exchange", &exchange, py::arg("what"), py::arg("sends"), py::arg("receives"),
-           py::arg("root"), timeout);
+           py::arg("root"), timeout)
+      .def("reduction", &run_reduction, py::arg("what"), py::arg("op"), py::arg("type"),
+           py::arg("mine"), py::arg("result"), py::arg("room"), py::arg("root"), timeout)
+      .def("room_for", &room_for, py::arg("what"), py::arg("bytes"), timeout)
+      .def("algorithm", &algorithm, py::arg("what"), py::arg("bytes"), timeout)
+      .def("costs", &costs, timeout);
 }
 
 }  // namespace

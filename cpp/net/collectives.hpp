@@ -1,37 +1,33 @@
-// Collectives as schedules of rounds over a mesh. Before it: mesh. After it: bindings.
+// Collectives over a mesh: what members pass is checked, the algorithm chosen and carried out.
+// Before it: schedule and costs. After it: bindings.
 //
-// Algorithms are chosen by what all members know: the size of the group and, where all pass equal
-// sizes, the bytes. Rows lie one after another, by rank. Every function throws GroupFailed; sizes
-// and roots that cannot be are std::invalid_argument.
+// Rows lie one after another, by rank. Every function throws GroupFailed; sizes and roots that
+// cannot be are std::invalid_argument.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <span>
 #include <vector>
 
-#include "net/mesh.hpp"
+#include "net/schedule.hpp"
 
 namespace elevon::net {
 
-using Bytes = std::span<const std::byte>;
-using Room = std::span<std::byte>;
-
-// Dissemination: log2(P) rounds.
 void barrier(Mesh& mesh, Group& group, const Call& call);
-// Binomial tree; large ones are scattered by the root and collected by all around a ring.
 void bcast(Mesh& mesh, Group& group, const Call& call, Room data);
-// Straight to the root; `rows` is empty on the others.
+// `rows` is empty on all but the root.
 void gather(Mesh& mesh, Group& group, const Call& call, Bytes mine, Room rows);
-// Straight from the root; `rows` is empty on the others.
+// `rows` is empty on all but the root.
 void scatter(Mesh& mesh, Group& group, const Call& call, Bytes rows, Room mine);
-// Small: Bruck, log2(P) rounds. Large: around a ring.
 void allgather(Mesh& mesh, Group& group, const Call& call, Bytes mine, Room rows);
-// All at once, in windows of peers.
 void alltoall(Mesh& mesh, Group& group, const Call& call, Bytes rows, Room result);
 // Any lengths to and from any members, which all know what comes. Parts for the caller itself are
 // not allowed.
 void exchange(Mesh& mesh, Group& group, const Call& call, const std::vector<Outgoing>& sends,
               const std::vector<Incoming>& receives);
+
+// What a collective of this size is carried out with; see choose for what `bytes` are.
+[[nodiscard]] Algorithm algorithm_of(Mesh& mesh, Group& group, const Call& call, std::size_t bytes);
+void check_root(const Group& group, const Call& call);
+void check_rows(const Group& group, std::size_t rows, std::size_t row);
 
 }  // namespace elevon::net

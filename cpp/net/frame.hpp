@@ -16,7 +16,7 @@ namespace elevon::net {
 
 static_assert(std::endian::native == std::endian::little, "the wire is little-endian");
 
-inline constexpr std::uint32_t kMagic = 0x314e4c45;  // "ELN1": a new layout gets a new number
+inline constexpr std::uint32_t kMagic = 0x324e4c45;  // "ELN2": a new layout gets a new number
 inline constexpr std::int64_t kChunkBytes = 1 << 20;
 inline constexpr std::int64_t kLongestReason = 1000;
 
@@ -32,14 +32,19 @@ enum class Kind : std::uint16_t {
   kAllgatherv = 8,
   kAlltoall = 9,
   kAlltoallv = 10,
-  kMessage = 11,   // point to point
-  kGoodbye = 12,   // the sender leaves on purpose; it has done its part of whatever was begun
-  kSample = 13,    // the payload says how to try whether the sender's memory can be read
-  kReadable = 14,  // yes
-  kTaken = 15,     // the payload is the token of an offer that was read, or is not wanted
+  kReduce = 11,
+  kAllreduce = 12,
+  kScan = 13,
+  kReduceScatter = 14,
+  kMessage = 15,   // point to point
+  kGoodbye = 16,   // the sender leaves on purpose; it has done its part of whatever was begun
+  kCosts = 17,     // the payload says what messages cost the sender
+  kSample = 18,    // the payload says how to try whether the sender's memory can be read
+  kReadable = 19,  // yes
+  kTaken = 20,     // the payload is the token of an offer that was read, or is not wanted
 };
-inline constexpr std::uint32_t kKinds = 16;
-inline constexpr std::uint32_t kCollectives = 12;  // those below are calls of a group
+inline constexpr std::uint32_t kKinds = 21;
+inline constexpr std::uint32_t kCollectives = 16;  // those below are calls of a group
 
 // "barrier", "bcast" ...; for error messages.
 [[nodiscard]] const char* name_of(Kind kind);
@@ -58,7 +63,8 @@ struct Frame {
   GroupId group;
   std::uint64_t call = 0;   // number of the collective in its group; a notice: its FailureKind
   std::int32_t root = -1;   // a notice: the rank to blame
-  std::uint32_t step = 0;   // of the collective's schedule
+  std::uint16_t step = 0;   // of the collective's schedule
+  std::uint16_t what = 0;   // a reduction: of what, see fold.hpp
   std::int64_t total = 0;   // bytes of the whole message
   std::int64_t offset = 0;  // of this frame's payload in it
   std::int64_t size = 0;    // of this frame's payload
@@ -69,7 +75,7 @@ static_assert(sizeof(Frame) == kHeaderBytes);
 // Whether two headers are of messages that fit each other.
 [[nodiscard]] inline bool agree(const Frame& one, const Frame& other) {
   return one.kind == other.kind && one.call == other.call && one.root == other.root &&
-         one.step == other.step && one.total == other.total;
+         one.step == other.step && one.what == other.what && one.total == other.total;
 }
 
 struct GroupIdHash {

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "net/costs.hpp"
 #include "net/failure.hpp"
 #include "net/message.hpp"
 
@@ -64,6 +65,8 @@ class Group {
 
   // How many collectives were begun; all members count alike.
   std::uint64_t calls = 0;
+  // What all members have agreed on, once they have.
+  std::optional<Costs> costs;
 
   // The message that this frame belongs to; nullptr where it fits nowhere. A message that is not
   // the one that is waited for is left to `mismatch`.

@@ -65,6 +65,7 @@ void Mesh::attach(int peer, int descriptor, std::string name) {
   }
   place.link = std::move(link);
   place.mourned = false;
+  place.costs.reset();
   place.events = EPOLLIN;
   epoll_event event{.events = EPOLLIN, .data = {.fd = peer}};
   checked(::epoll_ctl(epoll_, EPOLL_CTL_ADD, descriptor, &event), "epoll_ctl");
@@ -100,6 +101,7 @@ GroupPtr Mesh::open(GroupId id, const std::vector<int>& peers, const std::string
     throw std::invalid_argument("group " + name + " is open with other members");
   }
   --unopened_;
+  measure();
   group->open(peers, self_, name, parent);
   for (const int peer : peers) {
     if (peer == self_) continue;
@@ -111,6 +113,13 @@ GroupPtr Mesh::open(GroupId id, const std::vector<int>& peers, const std::string
     }
   }
   return group;
+}
+
+void Mesh::assume(const Costs& costs) {
+  const Lock lock(mutex_);
+  if (!costs.sound()) throw std::invalid_argument("costs are finite, and not negative");
+  if (costs_) throw std::invalid_argument("costs are told to the peers with the first group");
+  costs_ = costs;
 }
 
 void Mesh::forget(GroupId id) {
@@ -213,9 +222,16 @@ void Mesh::end(int peer, const InboundPtr& message) {
 void Mesh::obey(int peer, Inbound& message) {
   Link& link = *links_[static_cast<std::size_t>(peer)].link;
   Sample sample;
+  Costs costs;
   std::uint64_t token = 0;
   switch (message.head().kind) {
     case Kind::kGoodbye: return link.dismiss();
+    case Kind::kCosts:
+      if (!message.copy_to(std::as_writable_bytes(std::span(&costs, 1))) || !costs.sound()) {
+        return link.lose("it said that messages cost what they cannot");
+      }
+      links_[static_cast<std::size_t>(peer)].costs = costs;
+      return;
     case Kind::kReadable: return link.offer_large();
     case Kind::kTaken:
       if (message.copy_to(std::as_writable_bytes(std::span(&token, 1)))) link.taken(token);
@@ -229,10 +245,22 @@ void Mesh::obey(int peer, Inbound& message) {
   }
 }
 
-// Tells a peer, once, how to try whether it can read this process's memory.
+// Finds this process's costs out. They are told to every peer, and to none two different ones.
+void Mesh::measure() {
+  if (costs_) return;
+  costs_.emplace();
+  for (const Place& place : links_) {
+    if (place.link == nullptr || place.link->lost()) continue;
+    costs_ = slower(*costs_, measured_on(place.link->descriptor()));
+  }
+}
+
+// Tells a peer, once, what messages cost here and how to try whether it can read our memory.
 void Mesh::greet(int peer) {
   const auto& link = links_[static_cast<std::size_t>(peer)].link;
-  if (!shares_memory_ || link == nullptr || link->lost() || !link->greet()) return;
+  if (link == nullptr || link->lost() || !link->greet()) return;
+  answer(peer, Kind::kCosts, std::as_bytes(std::span(&*costs_, 1)));
+  if (!shares_memory_ || link->lost()) return;
   const Sample sample{static_cast<std::uint64_t>(::getpid()),
                       reinterpret_cast<std::uint64_t>(&sample_), sample_};
   answer(peer, Kind::kSample, std::as_bytes(std::span(&sample, 1)));

@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "net/costs.hpp"
 #include "net/group.hpp"
 #include "net/link.hpp"
 
@@ -33,6 +34,8 @@ struct Call {
   Kind kind = Kind::kBarrier;
   int root = -1;  // or -1 where there is none
   std::optional<double> timeout_s;
+  std::uint16_t what = 0;  // a reduction's code
+  Clock::time_point start = Clock::now();
 };
 
 // What goes out and comes in at once; ranks are of the group.
@@ -44,11 +47,13 @@ struct Incoming {
   int rank = 0;
   std::span<std::byte> bytes;
 };
-// Both ends of a message give it the same step.
+// Both ends of a message give it the same step. What is `then` to be done, when all of the round is
+// there and before the next one, is done with nothing locked.
 struct Round {
-  std::uint32_t step = 0;
+  std::uint16_t step = 0;
   std::vector<Outgoing> sends;
   std::vector<Incoming> receives;
+  std::vector<std::function<void()>> then = {};
 };
 
 // What a call waits for.
@@ -84,6 +89,13 @@ class Mesh final : public Sink {
   // is open is returned. Throws std::invalid_argument.
   GroupPtr open(GroupId id, const std::vector<int>& peers, const std::string& name,
                 const GroupPtr& parent);
+  // Takes these costs for this process's own, instead of measuring them; before the first group.
+  // Throws std::invalid_argument.
+  void assume(const Costs& costs);
+  // What messages cost between the members of a group, the same for all of them: the slowest's. It
+  // is known from what each has said once to each peer, so only a first meeting has to wait.
+  // Throws GroupFailed.
+  [[nodiscard]] Costs costs_of(Group& group, const Call& call);
   // Forgets a group; with path 0 also all that were split from it.
   void forget(GroupId id);
 
@@ -108,21 +120,23 @@ class Mesh final : public Sink {
   struct Place {
     std::unique_ptr<Link> link;
     std::shared_ptr<std::int64_t> kept = std::make_shared<std::int64_t>(0);
-    std::uint32_t events = 0;  // what epoll watches it for
-    bool mourned = false;      // its loss was made known to the groups
+    std::optional<Costs> costs;  // what the peer has said
+    std::uint32_t events = 0;    // what epoll watches it for
+    bool mourned = false;        // its loss was made known to the groups
   };
   class Exchange;
+  class Announcements;
+  class Caller;
 
   Group* find(GroupId id);
   GroupPtr find_or_make(GroupId id);
   [[nodiscard]] bool is_forgotten(GroupId id) const;
   [[nodiscard]] std::string whose(const Group& group, int rank) const;
 
-  void wait(Lock& lock, Group& group, const Call& call, const Awaited& awaited,
-            Clock::time_point start);
+  void wait(Lock& lock, Group& group, const Call& call, const Awaited& awaited);
   void spin(Lock& lock, const Awaited& awaited);
   void touch(int peer);
-  void check(Group& group, const Call& call, const Awaited& awaited, Clock::time_point start);
+  void check(Group& group, const Call& call, const Awaited& awaited);
   [[noreturn]] void fail(Group& group, const Failure& failure);
   [[noreturn]] void fail_mismatch(Group& group, const Call& call, const Mismatch& mismatch);
   [[noreturn]] void fail_lost(Group& group, const Call& call, const Loss& loss);
@@ -134,6 +148,7 @@ class Mesh final : public Sink {
   bool copy_offers();
   [[nodiscard]] bool has_offers() const;
   bool copy_offer(int peer, Inbound& message);
+  void measure();
   void greet(int peer);
   void obey(int peer, Inbound& message);
   void answer(int peer, Kind kind, std::span<const std::byte> payload);
@@ -161,6 +176,7 @@ class Mesh final : public Sink {
   std::int64_t unopened_ = 0;
   std::unordered_set<GroupId, GroupIdHash> forgotten_;
   std::deque<GroupId> forgotten_order_;
+  std::optional<Costs> costs_;
   int callers_ = 0;
   Clock::time_point spins_again_;
   bool closed_ = false;

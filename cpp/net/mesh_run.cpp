@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "net/fold.hpp"
 #include "net/mesh.hpp"
 
 namespace elevon::net {
@@ -23,10 +24,17 @@ std::string where(const Group& group, const Call& call) {
   return std::string(name_of(call.kind)) + " of group " + group.name() + ": ";
 }
 
+std::string reduction_of(std::uint16_t what) {
+  if (what == 0 || what > kOps * kTypes) return "";
+  const auto op = static_cast<Op>((what - 1) % kOps);
+  const auto type = static_cast<Type>((what - 1) / kOps);
+  return std::string(", ") + name_of(op) + " of " + name_of(type);
+}
+
 std::string describe(const Frame& frame) {
   return std::string(name_of(frame.kind)) + " (call " + std::to_string(frame.call) + ", root " +
          std::to_string(frame.root) + ", step " + std::to_string(frame.step) + ", " +
-         std::to_string(frame.total) + " bytes)";
+         std::to_string(frame.total) + " bytes" + reduction_of(frame.what) + ")";
 }
 
 }  // namespace
@@ -100,30 +108,75 @@ class Mesh::Exchange final : public Awaited {
   std::vector<std::pair<int, Send>> sends_;
 };
 
+// Somebody is in a call; what a failed one leaves half sent is finished after the last has left.
+class Mesh::Caller {
+ public:
+  explicit Caller(Mesh& mesh) : mesh_(mesh) { ++mesh.callers_; }
+  Caller(const Caller&) = delete;
+  Caller& operator=(const Caller&) = delete;
+  ~Caller() {
+    --mesh_.callers_;
+    mesh_.hand_over_backlog();
+  }
+
+ private:
+  Mesh& mesh_;
+};
+
+// The costs of all other members of a group.
+class Mesh::Announcements final : public Awaited {
+ public:
+  Announcements(const Mesh& mesh, const Group& group) : mesh_(mesh), group_(group) {}
+  [[nodiscard]] bool done() const override { return pending().empty(); }
+  [[nodiscard]] std::vector<int> pending() const override {
+    std::vector<int> peers;
+    for (const int peer : group_.peers()) {
+      const Place& place = mesh_.links_[static_cast<std::size_t>(peer)];
+      if (peer != mesh_.self_ && !place.costs) peers.push_back(peer);
+    }
+    return peers;
+  }
+
+ private:
+  const Mesh& mesh_;
+  const Group& group_;
+};
+
+Costs Mesh::costs_of(Group& group, const Call& call) {
+  Lock lock(mutex_);
+  if (group.costs) return *group.costs;
+  const Caller caller(*this);
+  wait(lock, group, call, Announcements(*this, group));
+  Costs costs = *costs_;
+  for (const int peer : group.peers()) {
+    if (peer != self_) costs = slower(costs, *links_[static_cast<std::size_t>(peer)].costs);
+  }
+  group.costs = costs;
+  return costs;
+}
+
 void Mesh::run(Group& group, const Call& call, std::span<const Round> rounds) {
   Lock lock(mutex_);
-  const Clock::time_point start = Clock::now();
-  ++callers_;
-  const auto leave = [this](int*) {
-    --callers_;
-    hand_over_backlog();
-  };
-  const std::unique_ptr<int, decltype(leave)> caller(&callers_, leave);
+  const Caller caller(*this);
   if (call.kind != Kind::kMessage) ++group.calls;
-  Frame head{.kind = call.kind, .group = group.id(), .root = call.root};
+  Frame head{.kind = call.kind, .group = group.id(), .root = call.root, .what = call.what};
   head.call = call.kind == Kind::kMessage ? 0 : group.calls;
-  check(group, call, Exchange(*this, group), start);
+  check(group, call, Exchange(*this, group));
   if (!group.losses().empty()) fail_lost(group, call, group.losses().front());
   for (const Round& round : rounds) {
     head.step = round.step;
     Exchange exchange(*this, group);
     exchange.post(round, head);
-    wait(lock, group, call, exchange, start);
+    wait(lock, group, call, exchange);
+    if (round.then.empty()) continue;
+    lock.unlock();
+    for (const auto& act : round.then) act();
+    lock.lock();
   }
 }
 
 // Throws where the group has failed, or fails now.
-void Mesh::check(Group& group, const Call& call, const Awaited& awaited, Clock::time_point start) {
+void Mesh::check(Group& group, const Call& call, const Awaited& awaited) {
   if (const Failure* failure = group.failure(); failure != nullptr) throw GroupFailed(*failure);
   if (const auto mismatch = group.take_mismatch(); mismatch) fail_mismatch(group, call, *mismatch);
   if (awaited.done()) return;
@@ -134,7 +187,8 @@ void Mesh::check(Group& group, const Call& call, const Awaited& awaited, Clock::
   for (const Loss& loss : group.losses()) {
     if (!loss.left && seconds_since(loss.at) >= kLossGraceS) fail_lost(group, call, loss);
   }
-  if (call.timeout_s && seconds_since(start) >= *call.timeout_s) fail_late(group, call, pending);
+  if (call.timeout_s && seconds_since(call.start) >= *call.timeout_s)
+    fail_late(group, call, pending);
 }
 
 void Mesh::fail_mismatch(Group& group, const Call& call, const Mismatch& mismatch) {

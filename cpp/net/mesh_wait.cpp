@@ -28,18 +28,17 @@ double seconds_since(Clock::time_point start) {
 
 }  // namespace
 
-void Mesh::wait(Lock& lock, Group& group, const Call& call, const Awaited& awaited,
-                Clock::time_point start) {
+void Mesh::wait(Lock& lock, Group& group, const Call& call, const Awaited& awaited) {
   // What is complete has succeeded, also where the next call will fail.
   while (!awaited.done()) {
-    check(group, call, awaited, start);
+    check(group, call, awaited);
     if (!copy_offers()) spin(lock, awaited);
     const bool copies = copy_offers();
     if (awaited.done()) return;
-    check(group, call, awaited, start);
+    check(group, call, awaited);
     int patience_ms = copies ? 0 : kSliceMs;
     if (call.timeout_s) {
-      const double left_ms = std::ceil((*call.timeout_s - seconds_since(start)) * 1000);
+      const double left_ms = std::ceil((*call.timeout_s - seconds_since(call.start)) * 1000);
       patience_ms = static_cast<int>(std::clamp(left_ms, 0.0, 1.0 * patience_ms));
     }
     const bool idle = !poll(lock, patience_ms);

@@ -139,7 +139,8 @@ class ArrayCommunicator(ABC):
         rows = None
         if self.rank == root:
             rows = as_payload(array)
-            _fill_header(header, rows, self.size)
+            self._check_rows("scatter", rows)
+            _fill_header(header, rows)
         self._bcast(as_bytes(header), root)
         result = self._new(*_read_header(header))
         self._scatter(None if rows is None else as_bytes(rows), as_bytes(result), root)
@@ -195,8 +196,7 @@ class ArrayCommunicator(ABC):
     def alltoall(self, array: Array) -> Array:
         """See Communicator."""
         mine = as_payload(array)
-        if mine.ndim == 0 or mine.shape[0] != self.size:
-            raise UsageError(f"alltoall takes one row for each of {self.size} ranks: {mine.shape}")
+        self._check_rows("alltoall", mine)
         result = self._new(mine.shape, mine.dtype)
         self._alltoall(as_bytes(mine), as_bytes(result))
         return result
@@ -235,6 +235,10 @@ class ArrayCommunicator(ABC):
         if not 0 <= root < self.size:
             raise UsageError(f"root {root} is no rank of a group of {self.size}")
 
+    def _check_rows(self, what: str, rows: Array) -> None:
+        if rows.ndim == 0 or rows.shape[0] != self.size:
+            raise UsageError(f"{what} takes one row for each of {self.size} ranks: {rows.shape}")
+
     def _wishes(self, color: int | None, key: int) -> list[list[int]]:
         """What all members passed to split."""
         wish = np.array([color is not None, color or 0, key], dtype=np.int64)
@@ -248,10 +252,8 @@ def members_of(wishes: list[list[int]], color: int) -> list[int]:
     return sorted(members, key=lambda rank: wishes[rank][2])
 
 
-def _fill_header(header: Array, rows: Array, size: int) -> None:
+def _fill_header(header: Array, rows: Array) -> None:
     """Say what each rank gets of ``rows``."""
-    if rows.ndim == 0 or rows.shape[0] != size:
-        raise UsageError(f"scatter takes one row for each of {size} ranks: {rows.shape}")
     header["ndim"] = rows.ndim - 1
     header["dtype"] = rows.dtype.str.encode()
     header["shape"][0, : rows.ndim - 1] = rows.shape[1:]

@@ -33,7 +33,33 @@ _FOLDS: dict[ReduceName, np.ufunc] = {
     "land": np.logical_and,
     "lor": np.logical_or,
 }
+# What the compiled engine folds, with the same bits as numpy, by the name of the dtype.
+_NUMBERS = frozenset({"int32", "int64", "float32", "float64"})
+_COMPILED: dict[ReduceName, frozenset[str]] = {
+    **dict.fromkeys(("sum", "prod", "min", "max"), _NUMBERS),
+    **dict.fromkeys(("land", "lor"), frozenset({"bool"})),
+}
 Rows: TypeAlias = Sequence[Array] | Array
+
+
+def compiled(array: object, op: ReduceOp) -> Array | None:
+    """What the compiled engine is to fold.
+
+    Args:
+        array: as the caller passed it.
+        op: likewise.
+
+    Returns:
+        The array, contiguous and of a dtype that the engine knows with this reduction; None where
+        the functions below have to do it.
+
+    Raises:
+        UsageError: there is no such reduction, or the array cannot travel.
+    """
+    if callable(op):
+        return None
+    mine = _prepare(array, op)
+    return mine if mine.dtype.name in _COMPILED[op] and mine.dtype.isnative else None
 
 
 def reduce(comm: Communicator, array: object, op: ReduceOp, root: int) -> Array | None:

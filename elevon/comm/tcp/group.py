@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from elevon import _native
+from elevon.comm import reductions
 from elevon.comm.arrays import ArrayCommunicator, Parts, members_of
 from elevon.comm.buffers import BufferPool
 from elevon.comm.failure import Failure
-from elevon.comm.protocol import Array
+from elevon.comm.protocol import Array, ReduceOp
 from elevon.errors import CommunicatorError, UsageError
 
 
@@ -108,6 +109,38 @@ class TcpCommunicator(ArrayCommunicator):
         """See Communicator."""
         self._run(lambda group: group.barrier(self._timeout_s))
 
+    def reduce(self, array: Array, op: ReduceOp = "sum", root: int = 0) -> Array | None:
+        """See Communicator."""
+        self._check_root(root)
+        mine = reductions.compiled(array, op)
+        if mine is None:
+            return super().reduce(array, op, root)
+        result = self._like(mine) if self.rank == root else None
+        self._fold("reduce", op, mine, result, root)
+        return result
+
+    def allreduce(self, array: Array, op: ReduceOp = "sum") -> Array:
+        """See Communicator."""
+        mine = reductions.compiled(array, op)
+        if mine is None:
+            return super().allreduce(array, op)
+        return self._folded("allreduce", op, mine, self._like(mine))
+
+    def scan(self, array: Array, op: ReduceOp = "sum") -> Array:
+        """See Communicator."""
+        mine = reductions.compiled(array, op)
+        if mine is None:
+            return super().scan(array, op)
+        return self._folded("scan", op, mine, self._like(mine))
+
+    def reduce_scatter(self, array: Array, op: ReduceOp = "sum") -> Array:
+        """See Communicator."""
+        mine = reductions.compiled(array, op)
+        if mine is None:
+            return super().reduce_scatter(array, op)
+        self._check_rows("reduce_scatter", mine)
+        return self._folded("reduce_scatter", op, mine, self._like(mine[0]))
+
     def split(self, color: int | None, key: int = 0) -> TcpCommunicator | None:
         """See Communicator."""
         wishes = self._wishes(color, key)
@@ -163,6 +196,23 @@ class TcpCommunicator(ArrayCommunicator):
     def _new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         nbytes = math.prod(shape) * dtype.itemsize
         return self._ground.buffers.take(nbytes).view(dtype).reshape(shape)
+
+    def _like(self, array: Array) -> Array:
+        return self._new(array.shape, array.dtype)
+
+    def _folded(self, what: str, op: ReduceOp, mine: Array, result: Array) -> Array:
+        self._fold(what, op, mine, result, -1)
+        return result
+
+    def _fold(self, what: str, op: ReduceOp, mine: Array, result: Array | None, root: int) -> None:
+        """Reduce in the engine; ``reductions.compiled`` has said that it can."""
+        nbytes, limit_s = mine.nbytes if result is None else result.nbytes, self._timeout_s
+
+        def call(group: _native.Group) -> None:
+            room = self._ground.buffers.take(group.room_for(what, nbytes, limit_s))
+            group.reduction(what, str(op), mine.dtype.name, mine, result, room, root, limit_s)
+
+        self._run(call)
 
     def _bcast(self, data: Array, root: int) -> None:
         if self.rank == root and not data.flags.writeable:
