@@ -235,8 +235,8 @@ class Group:
         bytes: that each member passes; for alltoall and reduce_scatter of one row.
         """
 
-    def costs(self, timeout_s: float | None) -> tuple[float, float]:
-        """What the members have agreed on: seconds of a message, and of each of its bytes."""
+    def costs(self, timeout_s: float | None) -> tuple[float, float, float]:
+        """What the members have agreed on, as for ``Mesh.assume``."""
 
 class Mesh:
     """The connections of one rank, each to a place; whoever waits moves everybody's bytes."""
@@ -259,10 +259,11 @@ class Mesh:
     def lost(self) -> list[tuple[int, str]]:
         """The places whose connection is gone, with the reason."""
 
-    def assume(self, alpha_s: float, beta_s_per_byte: float) -> None:
+    def assume(self, alpha_s: float, overhead_s: float, beta_s_per_byte: float) -> None:
         """Take these costs for this process's own, not measured ones; before the first group.
 
-        The members of a group agree on the highest. They choose its algorithms.
+        Seconds that a message is under way, that it keeps each end busy, and for each byte. The
+        members of a group agree on the highest. They choose its algorithms.
         """
 
     def open(

@@ -1,4 +1,4 @@
-"""Ranks that are connected on loopback, as processes."""
+"""Ranks that are connected on loopback, as processes, and as threads of one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from elevon._native import Group, Mesh
 
 ROOT = Path(__file__).parents[1]
+PATIENCE_S = 20.0
+EVERYBODY = 1
 
 
 def connected_pair() -> tuple[socket.socket, socket.socket]:
@@ -21,6 +27,32 @@ def connected_pair() -> tuple[socket.socket, socket.socket]:
     for end in (one, other):
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return one, other
+
+
+class Net:
+    """Connected meshes, by place."""
+
+    def __init__(self, size: int, shares_memory: bool = True) -> None:
+        self.meshes = [Mesh(place, size, shares_memory) for place in range(size)]
+        for one in range(size):
+            for other in range(one):
+                self.connect(one, other)
+
+    def connect(self, one: int, other: int) -> None:
+        ends = connected_pair()
+        self.meshes[one].attach(other, ends[0].detach(), f"slot {other}")
+        self.meshes[other].attach(one, ends[1].detach(), f"slot {one}")
+
+    def open(self, context: int = EVERYBODY, places: list[int] | None = None) -> list[Group]:
+        places = list(range(len(self.meshes))) if places is None else places
+        return [self.meshes[at].open(context, 0, places, str(context)) for at in places]
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """Results or exceptions of calls that run at once."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        futures = [pool.submit(call) for call in calls]
+        return [future.exception(PATIENCE_S) or future.result() for future in futures]
 
 
 @contextlib.contextmanager

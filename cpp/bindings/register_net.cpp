@@ -195,11 +195,11 @@ std::string algorithm(const Handle& self, const std::string& what, std::size_t b
   return net::name_of(net::algorithm_of(*self.mesh, *self.group, call, bytes));
 }
 
-std::pair<double, double> costs(const Handle& self, std::optional<double> timeout_s) {
+std::tuple<double, double, double> costs(const Handle& self, std::optional<double> timeout_s) {
   const py::gil_scoped_release released;
   const net::Call call{net::Kind::kBarrier, -1, timeout_s};
   const net::Costs agreed = self.mesh->costs_of(*self.group, call);
-  return {agreed.alpha_s, agreed.beta_s_per_byte};
+  return {agreed.alpha_s, agreed.overhead_s, agreed.beta_s_per_byte};
 }
 
 Handle open(const std::shared_ptr<net::Mesh>& mesh, std::uint64_t context, std::uint64_t path,
@@ -224,10 +224,10 @@ void register_mesh(py::module_& module) {
       .def("lost", &Mesh::lost, released)
       .def(
           "assume",
-          [](Mesh& self, double alpha_s, double beta_s_per_byte) {
-            self.assume({alpha_s, beta_s_per_byte});
+          [](Mesh& self, double alpha_s, double overhead_s, double beta_s_per_byte) {
+            self.assume({alpha_s, overhead_s, beta_s_per_byte});
           },
-          py::arg("alpha_s"), py::arg("beta_s_per_byte"), released)
+          py::arg("alpha_s"), py::arg("overhead_s"), py::arg("beta_s_per_byte"), released)
       .def("open", &open, py::arg("context"), py::arg("path"), py::arg("places"), py::arg("name"),
            py::arg("parent") = nullptr)
       .def(

@@ -61,8 +61,7 @@ void allgather(Mesh& mesh, Group& group, const Call& call, Bytes mine, Room rows
   check_rows(group, rows.size(), mine.size());
   const Algorithm algorithm = algorithm_of(mesh, group, call, mine.size());
   Schedule schedule(group);
-  const bool doubles = algorithm == Algorithm::kDoubling;
-  (doubles ? allgather_by_doubling : allgather_by_ring)(schedule, mine, rows);
+  add_allgather(schedule, algorithm, mine, rows);
   mesh.run(group, call, schedule.rounds());
 }
 

@@ -100,7 +100,7 @@ Loop loop_over(Op op) {
 
 Loop loop_of(Reduction reduction) {
   if (!reduction.sound())
-    throw std::invalid_argument("logical reductions, and only those, are of bool");
+    throw std::invalid_argument("logical operations reduce bool, and only they do");
   switch (reduction.type) {
     case Type::kInt32: return loop_over<std::int32_t>(reduction.op);
     case Type::kInt64: return loop_over<std::int64_t>(reduction.op);

@@ -179,6 +179,8 @@ class Mesh final : public Sink {
   std::optional<Costs> costs_;
   int callers_ = 0;
   Clock::time_point spins_again_;
+  bool polls_ = false;  // some thread does
+  std::condition_variable moved_;
   bool closed_ = false;
   std::condition_variable_any backlog_;
   std::jthread pump_;

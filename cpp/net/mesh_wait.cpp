@@ -88,13 +88,20 @@ void Mesh::look_up(Lock& lock, Group& group) {
 }
 
 // Waits for the kernel's word, with nothing locked, and does what can be done then; false where no
-// word came.
+// word came. One thread does it for all, who are told: what it moves for another one wakes nobody.
 bool Mesh::poll(Lock& lock, int timeout_ms) {
+  if (polls_) {
+    return moved_.wait_for(lock, std::chrono::milliseconds(timeout_ms)) ==
+           std::cv_status::no_timeout;
+  }
   std::array<epoll_event, kEvents> events{};
+  polls_ = true;
   lock.unlock();
   const int count = ::epoll_wait(epoll_, events.data(), kEvents, timeout_ms);
   lock.lock();
+  polls_ = false;
   for (int i = 0; i < count; ++i) serve(events[static_cast<std::size_t>(i)]);
+  moved_.notify_all();
   return count > 0;
 }
 

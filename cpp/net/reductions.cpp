@@ -132,7 +132,7 @@ void scan_slices(Folding& folding, Room result) {
 void check(const Group& group, const Call& call, Reduction reduction, std::size_t bytes,
            std::size_t result, std::size_t room, std::size_t needed) {
   if (!reduction.sound()) {
-    throw std::invalid_argument("logical reductions, and only those, are of bool");
+    throw std::invalid_argument("logical operations reduce bool, and only they do");
   }
   const bool has_result = call.kind != Kind::kReduce || group.rank() == call.root;
   if (bytes % width_of(reduction.type) != 0 || result != (has_result ? bytes : 0) ||
@@ -181,12 +181,14 @@ void allreduce(Mesh& mesh, Group& group, Call call, Reduction reduction, Bytes m
         room_for(mesh, group, call, mine.size()));
   call.what = reduction.code();
   Folding folding(group, call, reduction, mine, room);
-  if (algorithm_of(mesh, group, call, mine.size()) == Algorithm::kSlices) {
+  const Algorithm algorithm = algorithm_of(mesh, group, call, mine.size());
+  if (algorithm == Algorithm::kSlices) {
     const auto [begin, count] = folding.slice(group.rank());
     fold_slices(folding, result.subspan(begin, count));
     spread_slices(folding, result);
   } else {
-    allgather_by_doubling(folding.schedule, mine, room.first(at(group.size(), mine.size())));
+    const Room rows = room.first(at(group.size(), mine.size()));
+    add_allgather(folding.schedule, algorithm, mine, rows);
     fold_rows(folding, group.size(), result);
   }
   mesh.run(group, call, folding.schedule.rounds());
@@ -198,10 +200,12 @@ void scan(Mesh& mesh, Group& group, Call call, Reduction reduction, Bytes mine, 
         room_for(mesh, group, call, mine.size()));
   call.what = reduction.code();
   Folding folding(group, call, reduction, mine, room);
-  if (algorithm_of(mesh, group, call, mine.size()) == Algorithm::kSlices) {
+  const Algorithm algorithm = algorithm_of(mesh, group, call, mine.size());
+  if (algorithm == Algorithm::kSlices) {
     scan_slices(folding, result);
   } else {
-    allgather_by_doubling(folding.schedule, mine, room.first(at(group.size(), mine.size())));
+    const Room rows = room.first(at(group.size(), mine.size()));
+    add_allgather(folding.schedule, algorithm, mine, rows);
     fold_rows(folding, group.rank() + 1, result);
   }
   mesh.run(group, call, folding.schedule.rounds());

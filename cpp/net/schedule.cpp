@@ -202,6 +202,19 @@ void scatter_by_tree(Schedule& schedule, int root, Bytes rows, Room mine) {
   schedule.then([=] { copy(mine, own.first(row)); });
 }
 
+void allgather_directly(Schedule& schedule, Bytes mine, Room rows) {
+  const std::size_t row = mine.size();
+  copy(rows.subspan(at(schedule.rank(), row), row), mine);
+  std::vector<Outgoing> sends;
+  std::vector<Incoming> receives;
+  for (int distance = 1; distance < schedule.size(); ++distance) {
+    const int from = wrap(schedule.rank() - distance, schedule.size());
+    sends.push_back({wrap(schedule.rank() + distance, schedule.size()), mine});
+    receives.push_back({from, rows.subspan(at(from, row), row)});
+  }
+  schedule.exchange(0, sends, receives);
+}
+
 // Bruck et al., 1997: what is held doubles every round. Row i of what is held is from the rank i
 // places ahead.
 void allgather_by_doubling(Schedule& schedule, Bytes mine, Room rows) {
@@ -223,6 +236,14 @@ void allgather_by_ring(Schedule& schedule, Bytes mine, Room rows) {
   const std::size_t row = mine.size();
   copy(rows.subspan(at(schedule.rank(), row), row), mine);
   add_ring(schedule, [&](int rank) { return rows.subspan(at(rank, row), row); });
+}
+
+void add_allgather(Schedule& schedule, Algorithm algorithm, Bytes mine, Room rows) {
+  switch (algorithm) {
+    case Algorithm::kDoubling: return allgather_by_doubling(schedule, mine, rows);
+    case Algorithm::kRing: return allgather_by_ring(schedule, mine, rows);
+    default: return allgather_directly(schedule, mine, rows);
+  }
 }
 
 void alltoall_directly(Schedule& schedule, Bytes rows, Room result) {

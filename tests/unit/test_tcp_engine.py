@@ -18,34 +18,13 @@ import numpy as np
 import pytest
 
 from elevon._native import Group, GroupFailed, Mesh
-from tests.tcp_support import connected_pair
+from tests.tcp_support import EVERYBODY, PATIENCE_S, Net, connected_pair, together
 
-PATIENCE_S = 20.0
 NOTICED_WITHIN_S = 2.0
-EVERYBODY = 1
 
 HEADER = struct.Struct("<IIQQQiIqqq")
 MAGIC, MESSAGE, SAMPLE, TAKEN = 0x324E4C45, 15, 18, 20
 OFFERED = 1 << 16
-
-
-class Net:
-    """Connected meshes, by place."""
-
-    def __init__(self, size: int, shares_memory: bool) -> None:
-        self.meshes = [Mesh(place, size, shares_memory) for place in range(size)]
-        for one in range(size):
-            for other in range(one):
-                self.connect(one, other)
-
-    def connect(self, one: int, other: int) -> None:
-        ends = connected_pair()
-        self.meshes[one].attach(other, ends[0].detach(), f"slot {other}")
-        self.meshes[other].attach(one, ends[1].detach(), f"slot {one}")
-
-    def open(self, context: int = EVERYBODY, places: list[int] | None = None) -> list[Group]:
-        places = list(range(len(self.meshes))) if places is None else places
-        return [self.meshes[at].open(context, 0, places, str(context)) for at in places]
 
 
 @pytest.fixture(params=[True, False], ids=["memory", "sockets"])
@@ -59,13 +38,6 @@ def net(request: pytest.FixtureRequest) -> Iterator[Callable[[int], Net]]:
             return made
 
         yield make
-
-
-def together(*calls: Callable[[], Any]) -> list[Any]:
-    """Results or exceptions of calls that run at once."""
-    with ThreadPoolExecutor(len(calls)) as pool:
-        futures = [pool.submit(call) for call in calls]
-        return [future.exception(PATIENCE_S) or future.result() for future in futures]
 
 
 def barriers(groups: list[Group], timeout_s: float | None = PATIENCE_S) -> list[Any]:
