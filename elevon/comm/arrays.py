@@ -14,11 +14,13 @@ import numpy as np
 
 from elevon.comm import reductions
 from elevon.comm.labels import (
-    LABEL,
+    LABEL_BYTES,
     as_bytes,
     as_payload,
     as_sequence,
     described_by,
+    fill_from,
+    is_inline,
     labels_of,
 )
 from elevon.comm.protocol import Array, Communicator, ReduceOp
@@ -124,9 +126,9 @@ class ArrayCommunicator(ABC):
         """See Communicator."""
         self._check_root(root)
         mine = as_sequence(array)
-        labels = self.gather(labels_of([mine]).view(np.uint8), root)
+        labels = self.gather(labels_of([mine])[0], root)
         if labels is None:
-            self._exchange("gatherv", [(root, as_bytes(mine))], [])
+            self._exchange("gatherv", _large([(root, mine)]), [])
             return None
         arrays = self._announced(labels, mine)
         self._exchange("gatherv", [], self._by_peer(arrays))
@@ -149,15 +151,14 @@ class ArrayCommunicator(ABC):
     def scatterv(self, arrays: Sequence[Array] | None, root: int = 0) -> Array:
         """See Communicator."""
         self._check_root(root)
-        label = np.empty(1, dtype=LABEL)
+        label = np.empty(LABEL_BYTES, dtype=np.uint8)
         if self.rank != root:
-            self._scatter(None, as_bytes(label), root)
-            count, dtype = described_by(label[0])
-            result = self._new((count,), dtype)
-            self._exchange("scatterv", [], [(root, as_bytes(result))])
+            self._scatter(None, label, root)
+            result = fill_from(label, self._new_by(label))
+            self._exchange("scatterv", [], _large([(root, result)]))
             return result
         parts = self._one_each(arrays)
-        self._scatter(as_bytes(labels_of(parts)), as_bytes(label), root)
+        self._scatter(as_bytes(labels_of(parts)), label, root)
         self._exchange("scatterv", self._by_peer(parts), [])
         return parts[root]
 
@@ -171,8 +172,8 @@ class ArrayCommunicator(ABC):
     def allgatherv(self, array: Array) -> list[Array]:
         """See Communicator."""
         mine = as_sequence(array)
-        arrays = self._announced(self.allgather(labels_of([mine]).view(np.uint8)), mine)
-        outgoing = [(peer, as_bytes(mine)) for peer in self._peers]
+        arrays = self._announced(self.allgather(labels_of([mine])[0]), mine)
+        outgoing = _large([(peer, mine) for peer in self._peers])
         self._exchange("allgatherv", outgoing, self._by_peer(arrays))
         return arrays
 
@@ -204,8 +205,7 @@ class ArrayCommunicator(ABC):
     def alltoallv(self, arrays: Sequence[Array]) -> list[Array]:
         """See Communicator."""
         parts = self._one_each(arrays)
-        labels = self.alltoall(labels_of(parts).view(np.uint8).reshape(self.size, -1))
-        result = self._announced(labels, parts[self.rank])
+        result = self._announced(self.alltoall(labels_of(parts)), parts[self.rank])
         self._exchange("alltoallv", self._by_peer(parts), self._by_peer(result))
         return result
 
@@ -215,14 +215,18 @@ class ArrayCommunicator(ABC):
         return [(self.rank + distance) % self.size for distance in range(1, self.size)]
 
     def _by_peer(self, arrays: Sequence[Array]) -> list[tuple[int, Array]]:
-        return [(peer, as_bytes(arrays[peer])) for peer in self._peers]
+        """What has to travel on its own."""
+        return _large([(peer, arrays[peer]) for peer in self._peers])
+
+    def _new_by(self, label: Array) -> Array:
+        count, dtype = described_by(label)
+        return self._new((count,), dtype)
 
     def _announced(self, labels: Array, own: Array) -> list[Array]:
-        """What the labels announce, uninitialised, with the caller's own part in its place."""
-        found = [described_by(label) for label in labels.reshape(-1).view(LABEL)]
+        """What the labels announce, with the caller's own part in its place."""
         return [
-            own if rank == self.rank else self._new((count,), dtype)
-            for rank, (count, dtype) in enumerate(found)
+            own if rank == self.rank else fill_from(label, self._new_by(label))
+            for rank, label in enumerate(labels)
         ]
 
     def _one_each(self, arrays: Sequence[Array] | None) -> list[Array]:
@@ -244,6 +248,11 @@ class ArrayCommunicator(ABC):
         wish = np.array([color is not None, color or 0, key], dtype=np.int64)
         wishes: list[list[int]] = self.allgather(wish).tolist()
         return wishes
+
+
+def _large(parts: Parts) -> list[tuple[int, Array]]:
+    """The bytes of those that do not travel with their label."""
+    return [(peer, as_bytes(array)) for peer, array in parts if not is_inline(array)]
 
 
 def members_of(wishes: list[list[int]], color: int) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from elevon.comm.labels import INLINE_BYTES
 from elevon.comm.protocol import Array, Communicator, ReduceOp
 
 INTEGERS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
@@ -161,6 +162,25 @@ def check_alltoallv(comm: Communicator) -> None:
     for salt in range(3):
         result = comm.alltoallv(_parcels(comm, comm.rank, salt))
         _same_lists(result, [_parcels(comm, rank, salt)[comm.rank] for rank in range(comm.size)])
+
+
+def check_parts_that_travel_with_their_label(comm: Communicator) -> None:
+    """Up to a limit they do; at it, and one beyond, beside parts of the other kind."""
+    lengths = [0, 1, INLINE_BYTES, INLINE_BYTES + 1]
+
+    def part(sender: int, receiver: int) -> Array:
+        return sample(sender, (lengths[(sender + receiver) % 4],), "u1", receiver)
+
+    ranks = range(comm.size)
+    parts = [part(comm.rank, peer) for peer in ranks]
+    _same_lists(comm.alltoallv(parts), [part(rank, comm.rank) for rank in ranks])
+    _same_lists(comm.allgatherv(parts[0]), [part(rank, 0) for rank in ranks])
+    for root in roots(comm):
+        same(comm.scatterv(parts if comm.rank == root else None, root), part(root, comm.rank))
+        collected = comm.gatherv(parts[root], root)
+        if comm.rank == root:
+            assert collected is not None
+            _same_lists(collected, [part(rank, root) for rank in ranks])
 
 
 def check_large_alltoallv(comm: Communicator) -> None:
