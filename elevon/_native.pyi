@@ -193,6 +193,9 @@ class Group:
         self, rows: Memory | None, mine: Memory, root: int, timeout_s: float | None
     ) -> None: ...
     def allgather(self, mine: Memory, rows: Memory, timeout_s: float | None) -> None: ...
+    def allgatherv(self, rows: Sequence[Memory], timeout_s: float | None) -> None:
+        """Rows of any lengths, which all know; the caller's own is sent, the others are filled."""
+
     def alltoall(self, rows: Memory, result: Memory, timeout_s: float | None) -> None: ...
     def exchange(
         self,

@@ -125,6 +125,19 @@ void allgather(const Handle& self, const py::buffer& mine, const py::buffer& row
                  in.room());
 }
 
+void allgatherv(const Handle& self, const std::vector<py::buffer>& rows,
+                std::optional<double> timeout_s) {
+  const net::Call call{net::Kind::kAllgatherv, -1, timeout_s};
+  const auto own = static_cast<std::size_t>(self.group->rank());
+  std::vector<View> views;
+  std::vector<net::Room> rooms;
+  for (std::size_t rank = 0; rank < rows.size(); ++rank) {
+    rooms.push_back(views.emplace_back(rows[rank], rank != own).room());
+  }
+  const py::gil_scoped_release released;
+  net::allgatherv(*self.mesh, *self.group, call, rooms);
+}
+
 void alltoall(const Handle& self, const py::buffer& rows, const py::buffer& result,
               std::optional<double> timeout_s) {
   const View out(rows, false);
@@ -274,6 +287,7 @@ void register_group(py::module_& module) {
       .def("gather", &gather, py::arg("mine"), py::arg("rows"), py::arg("root"), timeout)
       .def("scatter", &scatter, py::arg("rows"), py::arg("mine"), py::arg("root"), timeout)
       .def("allgather", &allgather, py::arg("mine"), py::arg("rows"), timeout)
+      .def("allgatherv", &allgatherv, py::arg("rows"), timeout)
       .def("alltoall", &alltoall, py::arg("rows"), py::arg("result"), timeout)
       .def("exchange", &exchange, py::arg("what"), py::arg("sends"), py::arg("receives"),
            py::arg("root"), timeout)

@@ -65,6 +65,22 @@ void allgather(Mesh& mesh, Group& group, const Call& call, Bytes mine, Room rows
   mesh.run(group, call, schedule.rounds());
 }
 
+void allgatherv(Mesh& mesh, Group& group, const Call& call, const std::vector<Room>& rows) {
+  if (rows.size() != at(group.size(), 1)) {
+    throw std::invalid_argument(std::to_string(rows.size()) + " rows are not one for each of " +
+                                std::to_string(group.size()) + " members");
+  }
+  std::size_t total = 0;
+  for (const Room row : rows) total += row.size();
+  Schedule schedule(group);
+  if (total > 0) {
+    const Algorithm algorithm = algorithm_of(mesh, group, call, total / rows.size());
+    const bool rings = algorithm == Algorithm::kRing;
+    (rings ? allgatherv_by_ring : allgatherv_directly)(schedule, rows);
+  }
+  mesh.run(group, call, schedule.rounds());
+}
+
 void alltoall(Mesh& mesh, Group& group, const Call& call, Bytes rows, Room result) {
   if (rows.size() != result.size()) throw std::invalid_argument("rows and result differ in size");
   const std::size_t row = rows.size() / static_cast<std::size_t>(group.size());

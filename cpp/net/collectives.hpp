@@ -19,6 +19,9 @@ void gather(Mesh& mesh, Group& group, const Call& call, Bytes mine, Room rows);
 // `rows` is empty on all but the root.
 void scatter(Mesh& mesh, Group& group, const Call& call, Bytes rows, Room mine);
 void allgather(Mesh& mesh, Group& group, const Call& call, Bytes mine, Room rows);
+// A row from each rank, of lengths that all know; the caller's own is there. Empty rows are not
+// sent where none is longer.
+void allgatherv(Mesh& mesh, Group& group, const Call& call, const std::vector<Room>& rows);
 void alltoall(Mesh& mesh, Group& group, const Call& call, Bytes rows, Room result);
 // Any lengths to and from any members, which all know what comes. Parts for the caller itself are
 // not allowed.

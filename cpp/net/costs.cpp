@@ -95,15 +95,21 @@ Algorithm of_root(const Model& model) {
   return tree < direct ? Algorithm::kTree : Algorithm::kDirect;
 }
 
-// All move every row over P - 1 links. Doubling turns the rows afterwards; several large ones at
-// once crowd each other out on the way.
+// Rows of any lengths, in the mean of these bytes; several large ones at once crowd each other out
+// on the way.
+Algorithm of_allgatherv(const Model& model) {
+  const double all = model.others * model.bytes;
+  const double direct = model.at_once(model.others, kCrowded * all);
+  return model.each_round(model.others, all) < direct ? Algorithm::kRing : Algorithm::kDirect;
+}
+
+// Equal rows can double, too, and are turned afterwards. By whatever way, every row crosses P - 1
+// links.
 Algorithm of_allgather(const Model& model) {
   const double all = model.others * model.bytes;
   const double direct = model.at_once(model.others, kCrowded * all);
   const double ring = model.each_round(model.others, all);
-  const double doubling = model.doubling();
-  if (doubling < std::min(direct, ring)) return Algorithm::kDoubling;
-  return ring < direct ? Algorithm::kRing : Algorithm::kDirect;
+  return model.doubling() < std::min(direct, ring) ? Algorithm::kDoubling : of_allgatherv(model);
 }
 
 Algorithm of_alltoall(const Model& model) {
@@ -168,6 +174,7 @@ Algorithm choose(Kind kind, int size, std::size_t bytes, const Costs& costs) {
     case Kind::kGather:
     case Kind::kScatter: return of_root(model);
     case Kind::kAllgather: return of_allgather(model);
+    case Kind::kAllgatherv: return of_allgatherv(model);
     case Kind::kAlltoall:
     case Kind::kReduceScatter: return of_alltoall(model);
     case Kind::kReduce: return or_slices(model, of_root(model));

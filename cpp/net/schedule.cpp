@@ -202,15 +202,18 @@ void scatter_by_tree(Schedule& schedule, int root, Bytes rows, Room mine) {
   schedule.then([=] { copy(mine, own.first(row)); });
 }
 
-void allgather_directly(Schedule& schedule, Bytes mine, Room rows) {
-  const std::size_t row = mine.size();
-  copy(rows.subspan(at(schedule.rank(), row), row), mine);
+void allgatherv_by_ring(Schedule& schedule, const std::vector<Room>& rows) {
+  add_ring(schedule, [&](int rank) { return rows[static_cast<std::size_t>(rank)]; });
+}
+
+void allgatherv_directly(Schedule& schedule, const std::vector<Room>& rows) {
+  const Bytes mine = rows[static_cast<std::size_t>(schedule.rank())];
   std::vector<Outgoing> sends;
   std::vector<Incoming> receives;
   for (int distance = 1; distance < schedule.size(); ++distance) {
     const int from = wrap(schedule.rank() - distance, schedule.size());
     sends.push_back({wrap(schedule.rank() + distance, schedule.size()), mine});
-    receives.push_back({from, rows.subspan(at(from, row), row)});
+    receives.push_back({from, rows[static_cast<std::size_t>(from)]});
   }
   schedule.exchange(0, sends, receives);
 }
@@ -232,18 +235,14 @@ void allgather_by_doubling(Schedule& schedule, Bytes mine, Room rows) {
   schedule.then([=] { turn(rows, held, row, rank); });
 }
 
-void allgather_by_ring(Schedule& schedule, Bytes mine, Room rows) {
-  const std::size_t row = mine.size();
-  copy(rows.subspan(at(schedule.rank(), row), row), mine);
-  add_ring(schedule, [&](int rank) { return rows.subspan(at(rank, row), row); });
-}
-
 void add_allgather(Schedule& schedule, Algorithm algorithm, Bytes mine, Room rows) {
-  switch (algorithm) {
-    case Algorithm::kDoubling: return allgather_by_doubling(schedule, mine, rows);
-    case Algorithm::kRing: return allgather_by_ring(schedule, mine, rows);
-    default: return allgather_directly(schedule, mine, rows);
+  if (algorithm == Algorithm::kDoubling) return allgather_by_doubling(schedule, mine, rows);
+  std::vector<Room> by_rank;
+  for (int rank = 0; rank < schedule.size(); ++rank) {
+    by_rank.push_back(rows.subspan(at(rank, mine.size()), mine.size()));
   }
+  copy(by_rank[static_cast<std::size_t>(schedule.rank())], mine);
+  (algorithm == Algorithm::kRing ? allgatherv_by_ring : allgatherv_directly)(schedule, by_rank);
 }
 
 void alltoall_directly(Schedule& schedule, Bytes rows, Room result) {

@@ -60,9 +60,10 @@ void gather_directly(Schedule& schedule, int root, Bytes mine, Room rows);
 void gather_by_tree(Schedule& schedule, int root, Bytes mine, Room rows);
 void scatter_directly(Schedule& schedule, int root, Bytes rows, Room mine);
 void scatter_by_tree(Schedule& schedule, int root, Bytes rows, Room mine);
-void allgather_directly(Schedule& schedule, Bytes mine, Room rows);
+// Rows of any lengths, which all know; the caller's own is there.
+void allgatherv_by_ring(Schedule& schedule, const std::vector<Room>& rows);
+void allgatherv_directly(Schedule& schedule, const std::vector<Room>& rows);
 void allgather_by_doubling(Schedule& schedule, Bytes mine, Room rows);
-void allgather_by_ring(Schedule& schedule, Bytes mine, Room rows);
 void add_allgather(Schedule& schedule, Algorithm algorithm, Bytes mine, Room rows);
 void alltoall_directly(Schedule& schedule, Bytes rows, Room result);
 void alltoall_by_doubling(Schedule& schedule, Bytes rows, Room result);

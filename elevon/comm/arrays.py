@@ -96,6 +96,12 @@ class ArrayCommunicator(ABC):
     def _alltoall(self, send: Array, rows: Array) -> None:
         """Row j to rank j, row i from rank i."""
 
+    def _allgatherv(self, rows: Sequence[Array]) -> None:
+        """A row from each rank, of lengths that all know; the caller's own is there."""
+        outgoing = [(peer, rows[self.rank]) for peer in self._peers if rows[self.rank].size]
+        incoming = [(peer, rows[peer]) for peer in self._peers if rows[peer].size]
+        self._exchange("allgatherv", outgoing, incoming)
+
     @abstractmethod
     def _exchange(self, what: str, outgoing: Parts, incoming: Parts) -> None:
         """Any lengths, all at once; every receiver knows what comes. Own parts are passed over."""
@@ -173,8 +179,7 @@ class ArrayCommunicator(ABC):
         """See Communicator."""
         mine = as_sequence(array)
         arrays = self._announced(self.allgather(labels_of([mine])[0]), mine)
-        outgoing = _large([(peer, mine) for peer in self._peers])
-        self._exchange("allgatherv", outgoing, self._by_peer(arrays))
+        self._allgatherv([as_bytes(array[:0] if is_inline(array) else array) for array in arrays])
         return arrays
 
     def reduce(self, array: Array, op: ReduceOp = "sum", root: int = 0) -> Array | None:

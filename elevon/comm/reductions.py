@@ -3,6 +3,8 @@
 Before it: ``protocol``. After it: every communicator's reduce, allreduce and scan. MPI's own
 reductions are not used: their order of additions depends on the library, the size and the
 message, they know no float16, and a result that changes with the number of hops cannot be tested.
+The compiled engine of TCP groups folds the common dtypes by itself (see ``compiled``), in the same
+order.
 
 Small arrays are gathered and folded by all. Large ones are cut into one slice per rank; a rank
 gets its slice from everybody, folds it in rank order and hands the result on, so each element is

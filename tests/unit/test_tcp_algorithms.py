@@ -30,6 +30,7 @@ EXPECTED = {
     "gather": {"messages": "direct", "rounds": "direct", "bytes": "direct"},
     "scatter": {"messages": "direct", "rounds": "direct", "bytes": "direct"},
     "allgather": {"messages": "doubling", "rounds": "direct", "bytes": "ring"},
+    "allgatherv": {"messages": "direct", "rounds": "direct", "bytes": "ring"},
     "alltoall": {"messages": "doubling", "rounds": "direct", "bytes": "direct"},
     "reduce_scatter": {"messages": "doubling", "rounds": "direct", "bytes": "direct"},
     "reduce": {"messages": "direct", "rounds": "direct", "bytes": "slices"},
@@ -162,6 +163,10 @@ def test_rows_arrive_by_each_algorithm(groups: Made, size: int, dear: str) -> No
         everything, own = np.empty((size, size, 5), np.int64), np.empty((size, 5), np.int64)
         group.allgather(mine, everything, PATIENCE_S)
         assert (everything == np.stack(table)).all()
+        uneven = [rows.reshape(-1)[:peer].copy() for peer, rows in enumerate(table)]
+        given = [rows if peer == rank else np.zeros_like(rows) for peer, rows in enumerate(uneven)]
+        group.allgatherv(given, PATIENCE_S)
+        assert all((one == other).all() for one, other in zip(given, uneven, strict=True))
         group.alltoall(mine, own, PATIENCE_S)
         assert (own == np.stack([rows[rank] for rows in table])).all()
         for root in range(size):

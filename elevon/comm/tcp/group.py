@@ -8,7 +8,7 @@ there already, so making one, and splitting one, sends nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -227,6 +227,9 @@ class TcpCommunicator(ArrayCommunicator):
 
     def _allgather(self, send: Array, rows: Array) -> None:
         self._run(lambda group: group.allgather(send, rows, self._timeout_s))
+
+    def _allgatherv(self, rows: Sequence[Array]) -> None:
+        self._run(lambda group: group.allgatherv(rows, self._timeout_s))
 
     def _alltoall(self, send: Array, rows: Array) -> None:
         self._run(lambda group: group.alltoall(send, rows, self._timeout_s))
