@@ -1,7 +1,9 @@
-"""One rank of test_communicator_tcp.py: python tcp_member.py SLOT DESCRIPTORS [clauses|SCENARIO].
+"""One rank of test_communicator_tcp.py: python tcp_member.py SLOT DESCRIPTORS WAY [ADDRESS SECRET].
 
-DESCRIPTORS is a JSON list with a connected socket for each slot, null for the own one. Each clause
-that holds is printed as "ok NAME", each that does not with its traceback.
+DESCRIPTORS is a JSON list with a connected socket for each slot, null for the own one. WAY is how
+messages go: "memory" (large ones straight from rank to rank), "sockets" (all), or "tls": then the
+ranks meet at the rendezvous at ADDRESS and connect themselves. Each clause that holds is printed as
+"ok NAME", each that does not with its traceback.
 """
 
 from __future__ import annotations
@@ -11,19 +13,53 @@ import sys
 import traceback
 
 from elevon._native import Mesh
-from elevon.comm.tcp import TcpWorld
+from elevon.comm.rendezvous import GroupName
+from elevon.comm.tcp import Entrance, TcpWorld, enter
 from elevon.testing.communicators import CONTRACT, Clause
 
 PATIENCE_S = 60.0
 MEETINGS = 1_000_000  # contexts above those of the clauses
+#: In larger groups each rank makes up what all others have sent for minutes, where a clause goes
+#: through all types, shapes and operations; every kind of exchange is in the others.
+LARGE_GROUP = 8
+EXHAUSTIVE = (
+    "bcast",
+    "gather",
+    "scatter",
+    "allgather",
+    "alltoall",
+    "reduce",
+    "allreduce",
+    "scan",
+    "reduce scatter",
+    "a function as reduction",
+)
+#: Of the deadlines, which cost their time, these in larger groups: all, one root, one to one.
+DEADLINES = tuple(f"timeout in {name}" for name in ("barrier", "bcast", "alltoallv"))
 
 
-def enter(slot: int, descriptors: list[int | None]) -> TcpWorld:
-    mesh = Mesh(slot, len(descriptors))
+def clauses_for(size: int) -> list[Clause]:
+    """What a group of this size is asked."""
+    if size <= LARGE_GROUP:
+        return list(CONTRACT)
+    names = [str(clause) for clause in CONTRACT]
+    left_out = {name for name in names if name.startswith("timeout in")}.difference(DEADLINES)
+    assert left_out.union(EXHAUSTIVE, DEADLINES) <= set(names)
+    return [each for each in CONTRACT if str(each) not in left_out.union(EXHAUSTIVE)]
+
+
+def connected(slot: int, descriptors: list[int | None], shares_memory: bool) -> TcpWorld:
+    mesh = Mesh(slot, len(descriptors), shares_memory)
     for place, descriptor in enumerate(descriptors):
         if descriptor is not None:
             mesh.attach(place, descriptor, f"slot {place}")
     return TcpWorld(mesh)
+
+
+def encrypted(slot: int, size: int, address: str, secret: bytes) -> TcpWorld:
+    group = GroupName("contract", 1)
+    entrance = Entrance(address, group, f"rank {slot}", slot, size, tls=True, shares_memory=False)
+    return enter(entrance, secret)
 
 
 def holds(world: TcpWorld, clause: Clause, context: int) -> bool:
@@ -47,8 +83,13 @@ def meet(world: TcpWorld, number: int) -> None:
 
 
 def main() -> None:
-    world = enter(int(sys.argv[1]), json.loads(sys.argv[2]))
-    for context, clause in enumerate(CONTRACT, start=1):
+    slot, descriptors, way = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+    if way == "tls":
+        address, secret = sys.argv[4:]
+        world = encrypted(slot, len(descriptors), address, bytes.fromhex(secret))
+    else:
+        world = connected(slot, descriptors, way == "memory")
+    for context, clause in enumerate(clauses_for(world.size), start=1):
         if holds(world, clause, context):
             print(f"ok {clause}", flush=True)
     meet(world, 0)

@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from elevon.testing.communicators import CONTRACT
+from elevon.comm.rendezvous import RendezvousServer, rendezvous_secret
+from tests.contract.tcp_member import clauses_for
 from tests.tcp_support import ranks
 
 pytestmark = pytest.mark.no_mpi
 
 MEMBER = Path(__file__).with_name("tcp_member.py")
-SIZES = (1, 2, 3, 4, 7)
+#: How messages go, and the size of the group.
+SMALL = [
+    *(("memory", size) for size in (1, 2, 3, 4, 7)),
+    ("sockets", 2),
+    ("sockets", 4),
+    ("tls", 3),
+]
+LARGE = [("memory", 16)]
 LIMIT_S = 100.0
 
 Said = list[tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[int, Said]:
-    """What the ranks of each size printed. All at once: much of it is waiting for deadlines."""
+def meeting() -> Iterator[tuple[str, str]]:
+    """Where the ranks of a group with TLS find each other, and the secret of their session."""
+    secret = secrets.token_bytes(32)
+    server = RendezvousServer(rendezvous_secret(secret))
+    yield server.address, secret.hex()
+    server.close()
+
+
+def run(groups: list[tuple[str, int]], meeting: tuple[str, str]) -> dict[tuple[str, int], Said]:
+    """What the ranks of each group print."""
     with ExitStack() as running:
-        groups = {size: running.enter_context(ranks(size, MEMBER)) for size in SIZES}
+        processes = {
+            (way, size): running.enter_context(ranks(size, MEMBER, way, *meeting))
+            for way, size in groups
+        }
         return {
-            size: [process.communicate(timeout=LIMIT_S) for process in processes]
-            for size, processes in groups.items()
+            group: [process.communicate(timeout=LIMIT_S) for process in its]
+            for group, its in processes.items()
         }
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_contract(size: int, told: dict[int, Said]) -> None:
-    expected = [f"ok {clause}" for clause in CONTRACT]
-
-    assert [said.splitlines() for said, _ in told[size]] == [expected] * size, told[size]
+# All small groups are one test: much of it is waiting for deadlines, which they do together, and
+# every worker of pytest-xdist would run a fixture that several tests shared.
+@pytest.mark.parametrize("groups", [SMALL, LARGE], ids=["small groups", "a large group"])
+def test_contract(groups: list[tuple[str, int]], meeting: tuple[str, str]) -> None:
+    for group, said in run(groups, meeting).items():
+        expected = [f"ok {clause}" for clause in clauses_for(len(said))]
+        assert [out.splitlines() for out, _ in said] == [expected] * len(said), (group, said)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from elevon.comm.rendezvous import GroupKeys, GroupName, Joining, Membership, join, redis_board
+from elevon.comm.rendezvous.redis_client import RedisMembership
 from elevon.comm.tcp import Entrance, TcpWorld, enter
 from elevon.errors import CommunicatorError, ElevonError, UsageError, WireError
 from tests.redis_support import redis_server
@@ -126,6 +127,38 @@ def test_many_at_once_get_different_slots(joins: Join) -> None:
     assert sorted(slot for slot, _ in told) == list(range(size))
     pairs = {frozenset((slot, other)) for slot, others in told for other in others}
     assert len(pairs) == size * (size - 1) // 2  # of each pair one has heard of the other
+
+
+def test_a_rank_asks_as_often_in_a_large_group_as_in_a_small_one(
+    joins: Join, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RENEW_EVERY_S", "LOOK_AGAIN_S"):
+        monkeypatch.setattr(f"elevon.comm.rendezvous.redis_client.{name}", PATIENCE_S)
+
+    def asked(size: int) -> int:
+        client.config_resetstat()
+        name = GroupName(f"of {size}, {secrets.token_hex(4)}", 1)
+        key = GroupKeys.of(SECRET, name).joining
+        members = [joins(slot, size, name=name, key=key) for slot in range(size)]
+        together(*(member.complete for member in members))
+        return int(client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+    asked(2)  # now Redis knows the scripts
+    # Claim, introduction, ready; and the last one looks at all of them and tells the others.
+    assert [asked(size) for size in (2, 12)] == [2 * 3 + 2, 12 * 3 + 2]
+
+
+def test_whoever_was_to_say_that_all_are_there_may_be_gone(
+    joins: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elevon.comm.rendezvous.redis_client.LOOK_AGAIN_S", 0.1)
+    first, second = joins(0), joins(1)
+    assert isinstance(second, RedisMembership)
+
+    def gone() -> None:
+        second._board.ready(second._claim)
+
+    assert together(first.complete, gone) == [None, None]
 
 
 def test_a_retry_gets_its_slot_back(joins: Join) -> None:
@@ -262,6 +295,26 @@ def test_what_somebody_changes_is_not_believed(joins: Join, client: Any, what: s
 
     with pytest.raises(WireError, match=f"'{what} of slot 0"):
         second.complete()
+
+
+def test_a_roster_that_no_member_wrote_is_not_believed(joins: Join, client: Any) -> None:
+    first = joins(0)
+    client.hset(entry_of(client), mapping={"roster": bytes(40), "upto": 2})
+
+    with pytest.raises(WireError, match="'roster up to incarnation 2' in the store"):
+        first.complete()
+
+
+def test_a_roster_of_earlier_members_says_nothing_of_later_ones(joins: Join) -> None:
+    first, second = joins(0), joins(1)
+    together(first.complete, second.complete)
+    second.close()
+
+    successor = joins(1, worker="the next", deadline_s=SHORT_S)
+    first.close()
+
+    with pytest.raises(CommunicatorError, match=r"slots \[0\] never joined"):
+        successor.complete()
 
 
 def test_no_secret_lies_there(joins: Join, client: Any, group: GroupName) -> None:

@@ -1,7 +1,7 @@
 """A group's entry in a Redis: who has which slot, and how they are reached.
 
-Before it: ``messages``, ``comm.envelope`` and ``comm.redis_link``. After it: ``redis_client``. The
-rules are those of ``registry``, as scripts that Redis runs one at a time, with its own clock. There
+Before it: ``messages``, ``redis_scripts``, ``comm.envelope`` and ``comm.redis_link``. After it:
+``redis_client``. Redis runs the scripts one at a time, with its own clock. There
 is no connection whose end would free a slot, so a slot is leased, and its holder renews the lease.
 All of it has a time to live: a job that is over leaves nothing to clean up.
 
@@ -11,6 +11,7 @@ itself, closed with the group's key.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ import msgspec
 
 from elevon.comm import envelope
 from elevon.comm.redis_link import RedisLink
+from elevon.comm.rendezvous import redis_scripts
 from elevon.comm.rendezvous.messages import GroupName, Joining, Member
 from elevon.comm.rendezvous.registry import KEPT_S, Group
 from elevon.errors import CommunicatorError, UsageError
@@ -26,103 +28,14 @@ from elevon.errors import CommunicatorError, UsageError
 # A holder that is silent for so long has lost its slot to whoever asks for it next.
 LEASE_S = 6.0
 
-_START = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local group, slot = KEYS[1], ARGV[1]
-local function field(name, of) return redis.call('HGET', group, name .. ':' .. of) end
-local function alive(of)
-  local lease = field('lease', of)
-  return lease and tonumber(lease) > now
-end
-local function ours() return field('incarnation', slot) == ARGV[2] end
-local function told(what) redis.call('PUBLISH', group .. ':changed', what) end
-"""
-
-# As Registry.wanted: the worker's own slot, the wished one, a fresh one, any that is free.
-_CLAIM = (
-    _START
-    + """
-local wish, epoch, size, worker = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local newest = redis.call('GET', KEYS[2])
-if newest and tonumber(newest) > epoch then return {'over', newest} end
-local had = redis.call('HGET', group, 'size')
-if had and tonumber(had) ~= size then return {'size', had} end
-
-local known = tonumber(field('worker', worker) or -1)
-local chosen = wish
-if known >= 0 and (wish == -1 or wish == known) then chosen = known end
-if chosen == -1 then
-  local all, kept = redis.call('HGETALL', group), {}
-  for at = 1, #all, 2 do
-    if string.sub(all[at], 1, 7) == 'worker:' then kept[tonumber(all[at + 1])] = true end
-  end
-  local spare = -1
-  for each = size - 1, 0, -1 do
-    if not alive(each) then
-      spare = each
-      if not kept[each] then chosen = each end
-    end
-  end
-  if chosen == -1 then chosen = spare end
-  if chosen == -1 then return {'full'} end
-end
-if alive(chosen) then
-  return {'held', chosen, field('incarnation', chosen), field('lease', chosen) - now}
-end
-
-redis.call('SET', KEYS[2], epoch, 'PX', ARGV[6])
-local incarnation = redis.call('HINCRBY', group, 'incarnations', 1)
-redis.call('HDEL', group, 'member:' .. chosen, 'ready:' .. chosen)
-redis.call('HSET', group, 'size', size, 'worker:' .. worker, chosen,
-  'incarnation:' .. chosen, incarnation, 'lease:' .. chosen, now + ARGV[5])
-redis.call('PEXPIRE', group, ARGV[6])
-return {'yours', chosen, incarnation}
-"""
-)
-
-_HOLD = (
-    _START
-    + """
-if not ours() then return 0 end
-redis.call('HSET', group, 'lease:' .. slot, now + ARGV[3])
-redis.call('PEXPIRE', group, ARGV[4])
-redis.call('PEXPIRE', KEYS[2], ARGV[4])
-if ARGV[5] == '' then return 1 end
-redis.call('HSET', group, ARGV[5] .. ':' .. slot, ARGV[6])
-if ARGV[5] == 'ready' then
-  for each = 0, redis.call('HGET', group, 'size') - 1 do
-    if not field('ready', each) then return 1 end
-  end
-  told('ready')
-end
-return 1
-"""
-)
-
-_RELEASE = (
-    _START
-    + """
-if not ours() then return 0 end
-redis.call('HDEL', group, 'member:' .. slot, 'ready:' .. slot, 'lease:' .. slot,
-  'incarnation:' .. slot)
-told('free')
-return 1
-"""
-)
-
-_LOOK = (
-    _START
-    + """
-local found = {}
-for each = 0, (redis.call('HGET', group, 'size') or 0) - 1 do
-  if alive(each) then
-    found[#found + 1] = {each, field('incarnation', each), field('member', each) or '',
-      field('ready', each) or ''}
-  end
-end
-return found
-"""
+_SCRIPTS = (
+    redis_scripts.CLAIM,
+    redis_scripts.RENEW,
+    redis_scripts.INTRODUCE,
+    redis_scripts.READY,
+    redis_scripts.CONCLUDE,
+    redis_scripts.RELEASE,
+    redis_scripts.LOOK,
 )
 
 
@@ -151,6 +64,27 @@ class Seen:
     ready: bool
 
 
+class Readiness(enum.IntEnum):
+    """What came of saying that one is ready; the numbers are the script's."""
+
+    NOT_OURS = 0
+    OTHERS_ARE_NOT = 1
+    ALL_ARE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What is known without a look at every slot.
+
+    Attributes:
+        roster: the incarnations of the group when it was complete last, by slot; empty before.
+        all_ready: whether all that hold a slot now are ready; they may have fallen silent.
+    """
+
+    roster: tuple[int, ...]
+    all_ready: bool
+
+
 class Board:
     """The entry of one group.
 
@@ -167,9 +101,7 @@ class Board:
         # Braces keep all keys of a job on one node of a cluster.
         job = f"elevon:{{{quote(name.job, safe='')}}}"
         self._keys = (f"{job}:{name.epoch}", f"{job}:epoch")
-        self._scripts = {
-            text: link.client.register_script(text) for text in (_CLAIM, _HOLD, _RELEASE, _LOOK)
-        }
+        self._scripts = {text: link.client.register_script(text) for text in _SCRIPTS}
 
     @property
     def channel(self) -> str:
@@ -184,41 +116,76 @@ class Board:
             CommunicatorError: all slots are held, or Redis does not answer.
         """
         wish = (joining.slot, self._name.epoch, joining.size, joining.worker)
-        answer, *values = self._run(_CLAIM, *wish, _ms(LEASE_S), _ms(KEPT_S))
+        answer, *values = self._run(redis_scripts.CLAIM, *wish, _ms(LEASE_S), _ms(KEPT_S))
         if answer in (b"yours", b"held"):
             slot, incarnation, *lease_ms = (int(value) for value in values)
             return Claim(slot, incarnation, lease_ms[0] / 1000 if lease_ms else 0.0)
         raise self._refusal(answer, values, joining.size)
 
-    def say(self, claim: Claim, what: str, payload: bytes = b"") -> bool:
-        """Renew the lease, and put something beside it.
+    def renew(self, claim: Claim) -> bool:
+        """Renew the lease; whether the slot is still ours."""
+        return bool(self._held(redis_scripts.RENEW, claim))
 
-        Args:
-            claim: ours.
-            what: "member" or "ready"; "" for nothing.
-            payload: its value.
-
-        Returns:
-            Whether the slot is still ours.
-        """
-        value = envelope.close(self._key, _label(what, claim.slot, claim.incarnation), payload)
-        terms = (_ms(LEASE_S), _ms(KEPT_S))
-        return bool(self._run(_HOLD, claim.slot, claim.incarnation, *terms, what, value))
-
-    def release(self, claim: Claim) -> None:
-        """Give the slot up, if it is still ours."""
-        self._run(_RELEASE, claim.slot, claim.incarnation)
-
-    def look(self) -> list[Seen]:
-        """All living holders, by slot.
+    def introduce(self, claim: Claim, member: Member) -> list[Seen] | None:
+        """Say who has the slot; gives the living who came before, or None where it is not ours.
 
         Raises:
             WireError: what one is said to have said was not said by a member.
         """
-        return [self._checked(*row) for row in self._run(_LOOK, 0, 0)]
+        word = self._closed("member", claim, msgspec.msgpack.encode(member))
+        rows = self._held(redis_scripts.INTRODUCE, claim, word)
+        return None if rows is None else [self._checked(*row) for row in rows]
 
-    def _checked(self, slot: int, incarnation: bytes, member: bytes, ready: bytes) -> Seen:
-        number = int(incarnation)
+    def ready(self, claim: Claim) -> Readiness:
+        """Say that the slot is connected to all who came before."""
+        return Readiness(self._held(redis_scripts.READY, claim, self._closed("ready", claim)))
+
+    def conclude(self, claim: Claim, roster: list[int]) -> None:
+        """Tell all that the group is complete, so that they need not look at every slot.
+
+        Args:
+            claim: ours.
+            roster: the incarnations, by slot.
+        """
+        upto = max(roster)
+        word = envelope.close(self._key, _roster(upto), msgspec.msgpack.encode(roster))
+        self._held(redis_scripts.CONCLUDE, claim, word, upto)
+
+    def conclusion(self) -> Conclusion:
+        """What was told last, and whether all are ready.
+
+        Raises:
+            WireError: no member has told it.
+        """
+        with self._link.asking() as client:
+            found = client.hmget(self._keys[0], "roster", "upto", "readies", "size")
+        word, upto, readies, size = found
+        if word is None or upto is None:
+            return Conclusion((), readies == size)
+        text = envelope.unclose(self._key, _roster(int(upto)), word)
+        return Conclusion(msgspec.msgpack.decode(text, type=tuple[int, ...]), readies == size)
+
+    def release(self, claim: Claim) -> None:
+        """Give the slot up, if it is still ours."""
+        self._run(redis_scripts.RELEASE, claim.slot, claim.incarnation)
+
+    def look(self, *slots: int) -> list[Seen]:
+        """The living holders of these slots, or of all, by slot.
+
+        Raises:
+            WireError: what one is said to have said was not said by a member.
+        """
+        return [self._checked(*row) for row in self._run(redis_scripts.LOOK, *slots)]
+
+    def _held(self, script: str, claim: Claim, *arguments: int | bytes) -> Any:
+        terms = (_ms(LEASE_S), _ms(KEPT_S))
+        return self._run(script, claim.slot, claim.incarnation, *terms, *arguments)
+
+    def _closed(self, what: str, claim: Claim, payload: bytes = b"") -> bytes:
+        return envelope.close(self._key, _label(what, claim.slot, claim.incarnation), payload)
+
+    def _checked(self, at: int | bytes, incarnation: bytes, member: bytes, ready: bytes) -> Seen:
+        slot, number = int(at), int(incarnation)
         found = None
         if member:
             text = envelope.unclose(self._key, _label("member", slot, number), member)
@@ -248,6 +215,11 @@ def as_group(size: int, seen: list[Seen]) -> Group:
 
 def _label(what: str, slot: int, incarnation: int) -> str:
     return f"{what} of slot {slot}, incarnation {incarnation}"
+
+
+def _roster(upto: int) -> str:
+    # Of two rosters that differ, one has somebody who came later: so this is good for one of them.
+    return f"roster up to incarnation {upto}"
 
 
 def _ms(seconds: float) -> int:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
-
-import msgspec
 
 from elevon.comm.redis_link import ANSWER_WITHIN_S, RedisLink
 from elevon.comm.rendezvous.messages import GroupName, Joining, Member, Welcome
-from elevon.comm.rendezvous.redis_board import LEASE_S, Board, Claim, Seen, as_group
+from elevon.comm.rendezvous.redis_board import LEASE_S, Board, Claim, Readiness, Seen, as_group
 from elevon.comm.rendezvous.registry import Registry, check
 from elevon.errors import CommunicatorError, MemberLost
 
@@ -60,16 +59,11 @@ class RedisMembership:
                 does not answer.
             WireError: somebody who does not know the key has written to the group's entry.
         """
-        self._say("ready")
-        seen = self._board.look()
-        while not (group := as_group(self._size, seen)).complete:
-            if self._left_s <= 0:
-                raise CommunicatorError(
-                    f"group {self._name} was not complete in time: {group.missing()}"
-                )
-            self._bell.wait(min(self._left_s, LOOK_AGAIN_S))
-            seen = self._board.look()
-        self._check_met(seen)
+        self._bell.listen()
+        try:
+            self._check_met(self._roster())
+        finally:
+            self._bell.close()  # Redis has better to do than to ring where nobody listens
 
     def close(self) -> None:
         """Give the slot up."""
@@ -80,11 +74,39 @@ class RedisMembership:
     def _left_s(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _check_met(self, seen: list[Seen]) -> None:
+    def _roster(self) -> Sequence[int]:
+        """The incarnations of the complete group, by slot.
+
+        The last one that is ready looks at all, and tells the others.
+        """
+        readiness = self._board.ready(self._claim)
+        self._check_ours(readiness is not Readiness.NOT_OURS)
+        roster = self._look() if readiness is Readiness.ALL_ARE else ()
+        while self._claim.incarnation not in roster:
+            if self._left_s <= 0:
+                missing = as_group(self._size, self._board.look()).missing()
+                raise CommunicatorError(f"group {self._name} was not complete in time: {missing}")
+            rang = self._bell.wait(min(self._left_s, LOOK_AGAIN_S))
+            conclusion = self._board.conclusion()
+            roster = conclusion.roster
+            if self._claim.incarnation not in roster and conclusion.all_ready and not rang:
+                roster = self._look()  # whoever was to tell may be gone
+        return roster
+
+    def _look(self) -> Sequence[int]:
+        """The roster, which all are told, or nothing where the group is not complete."""
+        seen = self._board.look()
+        if not as_group(self._size, seen).complete:
+            return ()
+        roster = [each.incarnation for each in seen]
+        self._board.conclude(self._claim, roster)
+        return roster
+
+    def _check_met(self, roster: Sequence[int]) -> None:
         """Refuse a group with members that neither dialed this one nor were dialed by it."""
-        met = {member.incarnation for member in self.welcome.members}
-        earlier = [each for each in seen if each.incarnation < self._claim.incarnation]
-        missed = [each.slot for each in earlier if each.incarnation not in met]
+        known = {member.incarnation for member in self.welcome.members}
+        ours = self._claim.incarnation
+        missed = [slot for slot, its in enumerate(roster) if its < ours and its not in known]
         if missed:
             raise CommunicatorError(
                 f"group {self._name}: slots {missed} were silent when slot {self._claim.slot} "
@@ -110,22 +132,29 @@ class RedisMembership:
     def _introduce(self, joining: Joining) -> Welcome:
         slot, incarnation = self._claim.slot, self._claim.incarnation
         member = Member(slot, incarnation, joining.addresses, joining.port, joining.name)
-        self._say("member", msgspec.msgpack.encode(member))
-        before = self._before()
+        before = self._board.introduce(self._claim, member)
+        self._check_ours(before is not None)
+        known = {each.slot: each for each in before or ()}
         # Of two ranks the later one dials, so nobody who came before may be passed over.
-        while any(each.member is None for each in before):
+        while silent := [each.slot for each in known.values() if each.member is None]:
             if self._left_s <= 0:
-                silent = [each.slot for each in before if each.member is None]
                 raise CommunicatorError(f"slots {silent} are taken by ranks that do not say more")
             self._bell.wait(INTRODUCTION_S)
-            before = self._before()
-        return Welcome(slot, incarnation, tuple(each.member for each in before if each.member))
+            self._ask_again(known, silent)
+        return Welcome(
+            slot, incarnation, tuple(each.member for each in known.values() if each.member)
+        )
 
-    def _before(self) -> list[Seen]:
-        return [each for each in self._board.look() if each.incarnation < self._claim.incarnation]
+    def _ask_again(self, known: dict[int, Seen], silent: list[int]) -> None:
+        """Look at those who had not said who they are; whoever came after us dials us."""
+        for slot in silent:
+            del known[slot]
+        for each in self._board.look(*silent):
+            if each.incarnation < self._claim.incarnation:
+                known[each.slot] = each
 
-    def _say(self, what: str, payload: bytes = b"") -> None:
-        if not self._board.say(self._claim, what, payload):
+    def _check_ours(self, ours: bool) -> None:
+        if not ours:
             raise MemberLost(
                 f"slot {self._claim.slot} of group {self._name} was taken over by another rank: "
                 f"this one did not renew its lease for {LEASE_S} s"
@@ -137,7 +166,7 @@ class RedisMembership:
 
     def _still_ours(self) -> bool:
         try:
-            self._say("")
+            self._check_ours(self._board.renew(self._claim))
         except CommunicatorError as error:
             # The connections between ranks live without Redis, and whoever comes next into this
             # slot replaces them; so this is no reason to stop working.
@@ -161,18 +190,29 @@ class _Bell:
 
     def __init__(self, link: RedisLink, channel: str) -> None:
         self._link = link
-        with link.asking() as client:
-            self._listening: Any = client.pubsub(ignore_subscribe_messages=True)
-            self._listening.subscribe(channel)
+        self._channel = channel
+        self._listening: Any = None
+        self.listen()
 
-    def wait(self, longest_s: float) -> None:
-        """Return when it rings, or after ``longest_s``."""
+    def listen(self) -> None:
+        """Listen from now on; safe to call twice."""
+        if self._listening is None:
+            with self._link.asking() as client:
+                self._listening = client.pubsub(ignore_subscribe_messages=True)
+                self._listening.subscribe(self._channel)
+                # The answer to that; what is told before it would not be heard.
+                self._listening.get_message(timeout=ANSWER_WITHIN_S)
+
+    def wait(self, longest_s: float) -> bool:
+        """Return when it rings, or after ``longest_s``; whether it rang."""
         with self._link.asking():
-            self._listening.get_message(timeout=max(longest_s, 0.0))
+            return self._listening.get_message(timeout=max(longest_s, 0.0)) is not None
 
     def close(self) -> None:
-        """Listen no more."""
-        self._listening.close()
+        """Listen no more; safe to call twice."""
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
 
 
 def join(address: str, name: GroupName, key: bytes, joining: Joining) -> RedisMembership:
