@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import builtins
 import secrets
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from elevon.comm.nat import RelayServer, relay_secret
+from elevon import _native
+from elevon.comm.nat import RelayServer, passage, pump, relay_secret
 from elevon.comm.rendezvous import GroupName, RendezvousServer, rendezvous_secret
 from elevon.comm.tcp import Entrance, TcpWorld, enter
-from elevon.errors import UsageError
+from elevon.errors import CommunicatorError, UsageError
 
 SECRET = secrets.token_bytes(32)
 GROUP = GroupName("job", 1)
+KNOWN = b"a payload that everybody knows" * 10
+HANDSHAKE, APPLICATION_DATA = b"\x16\x03\x03", b"\x17\x03\x03"
 
 
 @pytest.fixture
@@ -33,6 +39,36 @@ def entrance(relay: RelayServer) -> Iterator[Entrance]:
     server.close()
 
 
+@pytest.fixture
+def unpunchable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As between two symmetric NATs; and ranks of one host must not use each other's memory."""
+    monkeypatch.setattr(passage, "can_punch", lambda *_: False)
+    mesh = _native.Mesh
+    monkeypatch.setattr(_native, "Mesh", lambda place, size: mesh(place, size, False))
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> bytearray:
+    """All that the relay moves."""
+    record, move = bytearray(), pump.passed_on
+
+    async def listen(target: socket.socket, piece: memoryview) -> None:
+        record.extend(piece)
+        await move(target, piece)
+
+    monkeypatch.setattr(pump, "passed_on", listen)
+    return record
+
+
+def pair(entrance: Entrance, **other: Any) -> list[Entrance]:
+    return [replace(entrance, worker=f"w{slot}", slot=slot, **other) for slot in range(2)]
+
+
+def entered(both: list[Entrance]) -> list[TcpWorld]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda each: enter(each, SECRET), both))
+
+
 def total(world: TcpWorld) -> int:
     try:
         comm = world.open_group(world.slots, 1, 20.0)
@@ -41,21 +77,86 @@ def total(world: TcpWorld) -> int:
         world.leave()
 
 
+def told(world: TcpWorld) -> bytes:
+    try:
+        comm = world.open_group(world.slots, 1, 20.0)
+        return bytes(comm.allgather(np.frombuffer(KNOWN, np.uint8))[1 - world.slot])
+    finally:
+        world.leave()
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_two_enter_and_compute(entrance: Entrance, tls: bool) -> None:
-    both = [replace(entrance, worker=f"w{slot}", slot=slot, tls=tls) for slot in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        worlds = list(pool.map(lambda each: enter(each, SECRET), both))
-        assert list(pool.map(total, worlds)) == [3, 3]
+        assert list(pool.map(total, entered(pair(entrance, tls=tls)))) == [3, 3]
 
 
 def test_a_replacement_enters_by_the_relay(entrance: Entrance) -> None:
     later = replace(entrance, worker="b", slot=1)
+    first, second = entered([entrance, later])
+    second.leave()
+    third = enter(later, SECRET)
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda each: enter(each, SECRET), (entrance, later))
-        second.leave()
-        third = enter(later, SECRET)
         assert list(pool.map(total, (first, third))) == [3, 3]
+
+
+@pytest.mark.usefixtures("unpunchable")
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_relay_sees_no_plain_text(
+    relay: RelayServer, entrance: Entrance, seen: bytearray, tls: bool
+) -> None:
+    worlds = entered(pair(entrance, tls=tls))
+    assert relay.pairs == 1
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(told, worlds)) == [KNOWN, KNOWN]
+
+    assert HANDSHAKE in seen
+    assert len(seen.split(APPLICATION_DATA, 1)[1]) > 2 * len(KNOWN)
+    assert KNOWN[:30] not in seen
+
+
+def test_direct_connections_stay_plain_where_tls_is_not_asked_for(
+    entrance: Entrance, seen: bytearray
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(total, entered(pair(entrance)))) == [3, 3]
+
+    assert seen
+    assert HANDSHAKE not in seen
+
+
+@pytest.mark.usefixtures("unpunchable")
+def test_who_cannot_encrypt_is_not_relayed(
+    entrance: Entrance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_cryptography(monkeypatch)
+    # An address that the rendezvous does not see them come from: nobody dials it instead.
+    both = pair(entrance, deadline_s=1.0, host="127.0.0.2")
+    with ThreadPoolExecutor(2) as pool:
+        entering = [pool.submit(enter, each, SECRET) for each in both]
+        said = [str(each.exception(20.0)) for each in entering]
+
+    assert all(isinstance(each.exception(), CommunicatorError) for each in entering), said
+    assert any("pip install 'elevon[tls]'" in each for each in said), said
+
+
+def test_who_cannot_encrypt_has_direct_connections(
+    entrance: Entrance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_cryptography(monkeypatch)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(total, entered(pair(entrance)))) == [3, 3]
+
+
+def without_cryptography(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def absent(name: str, *rest: Any) -> Any:
+        if name.startswith("cryptography"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
 
 
 @pytest.mark.parametrize("address", ["relay", "relay:", ":1", "relay:http"])

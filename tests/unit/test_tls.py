@@ -28,7 +28,7 @@ from elevon.comm.rendezvous import GroupKeys, GroupName, RendezvousServer, rende
 from elevon.comm.sockets import meet
 from elevon.comm.tcp import Entrance, TcpWorld, enter, entering
 from elevon.comm.tcp.door import Door, Meeting, Places
-from elevon.comm.tls import Guest, Wrapping, need_cryptography, pump, wrapping
+from elevon.comm.tls import Cover, Guest, Wrapping, need_cryptography, pump, wrapping
 from elevon.comm.tls.identity import Identity
 from elevon.errors import CommunicatorError, DescriptionError, MemberLost, UsageError, WireError
 from elevon.model.pilots import PilotDescription
@@ -261,14 +261,13 @@ def test_only_tls_1_3_is_spoken() -> None:
 @contextlib.contextmanager
 def door_of_slot_0(tls: bool = True) -> Iterator[tuple[Door, _native.Mesh]]:
     mesh = _native.Mesh(0, 2)
-    around = Wrapping() if tls else None
-    door = Door("127.0.0.1", around)
+    cover = Cover(tls)
+    door = Door("127.0.0.1", cover)
     door.open(Places(mesh), KEY, 0, 1)
     yield door, mesh
     door.close()
     mesh.close()
-    if around is not None:
-        around.close(1.0)
+    cover.close(1.0)
 
 
 def knock(door: Door, certificate: bytes) -> tuple[socket.socket, bytes]:

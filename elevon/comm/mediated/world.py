@@ -1,8 +1,9 @@
 """The world of a rank that shares nothing but a store with the others: opens groups of slots.
 
-Before it: ``group`` and a store. After it: whoever runs ranks that can neither be dialed nor dial.
-It has the form of ``tcp.world``. Nobody notices that a member has died: its group ends by its
-deadline, so every group has one.
+Before it: ``group`` and a store. After it: ``agent.rank`` enters with it, where the pilot's
+communicator is a store. It has the form of ``tcp.world``. Nothing here notices that a member has
+died: the agent does and interrupts its group, and in any case the group ends by its deadline, so
+every group has one.
 """
 
 from __future__ import annotations
@@ -130,6 +131,13 @@ class MediatedWorld:
         for context in contexts:
             self._open.pop(context, None)
             self._fuses.drop([_name(context)])
+
+    def cut_off(self, now: float) -> str:
+        """Nothing tells of a store that is gone but the collective that needs it."""
+        return ""
+
+    def repair(self, lost: Sequence[int], command: Sequence[str] | None = None) -> None:
+        """Nothing to do: a replacement needs nobody's help to reach the store."""
 
     def leave(self) -> None:
         """Give the store up."""

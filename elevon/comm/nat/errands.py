@@ -33,10 +33,10 @@ class NatKeys:
     pairing: bytes
 
     @classmethod
-    def of(cls, secret: bytes, job: str, epoch: int) -> NatKeys:
-        """From the session's secret."""
+    def of(cls, secret: bytes, job: str, epoch: int, relays: bytes = b"") -> NatKeys:
+        """From the session's secret, and the relay's where it has one of its own."""
         return cls(
-            relaying_key(relay_secret(secret), job, epoch),
+            relaying_key(relays or relay_secret(secret), job, epoch),
             proof.derive(secret, "pairing", job, str(epoch)),
         )
 

@@ -52,6 +52,7 @@ class Way:
         name: the rank's own, of which there is one in the group.
         keys: the group's.
         punches: whether to try for direct connections.
+        encrypts: whether whoever uses the passages can speak TLS on those through the relay.
         punch_s: seconds for that; 0.1 are plenty where it works.
         within_s: seconds for the whole way.
     """
@@ -62,6 +63,7 @@ class Way:
     name: str
     keys: NatKeys
     punches: bool = True
+    encrypts: bool = True
     punch_s: float = 5.0
     within_s: float = 20.0
 
@@ -71,7 +73,8 @@ class Passage:
     """A connection with another rank, both ends of which have proved to belong to the group.
 
     Attributes:
-        connection: blocking; the next byte read is the first that the other has sent on it.
+        connection: blocking; the next byte read is the first that the other has sent on it. Where
+            it is not direct, both have said that they can encrypt, and whoever uses it has to.
         peer: the other's name.
         why_relayed: why it does not go past the relay, or "" where it does.
     """
@@ -213,7 +216,8 @@ class _Pair:
         joined = await hear(relay, Joined)
         line = await self._greet()
         private = self.relayed.getsockname()
-        mine = Whereabouts(kind, private, joined.address, self.way.punches)
+        way = self.way
+        mine = Whereabouts(kind, private, joined.address, way.punches, way.encrypts)
         theirs = await self._exchange(line, mine)
         return await self._agree(line, mine, theirs)
 
@@ -253,7 +257,20 @@ class _Pair:
         if direct is not None and verdict.direct:
             return Passage(direct, self.peer, "")
         _close(direct)
-        return Passage(self.relayed, self.peer, reason or f"{self.peer} has no direct connection")
+        reason = reason or f"{self.peer} has no direct connection"
+        self._check_encryption(mine, theirs, reason)
+        return Passage(self.relayed, self.peer, reason)
+
+    def _check_encryption(self, mine: Whereabouts, theirs: Whereabouts, reason: str) -> None:
+        """Both ends come to the same, so neither waits for the other."""
+        sides = {"this rank": mine, self.peer: theirs}
+        lacking = [name for name, side in sides.items() if not side.encrypts]
+        if lacking:
+            raise CommunicatorError(
+                f"no connection past the relay ({reason}), and none through it: that has to be "
+                f"TLS, for which {' and '.join(lacking)} has not the package cryptography: "
+                "pip install 'elevon[tls]' on every host"
+            )
 
     async def _punch(
         self, line: Line, mine: Whereabouts, theirs: Whereabouts

@@ -34,8 +34,12 @@ async def move_both_ways(one: socket.socket, other: socket.socket) -> None:
 
 
 async def _move(source: socket.socket, target: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
     piece = memoryview(bytearray(PIECE_BYTES))
-    while count := await loop.sock_recv_into(source, piece):
-        await loop.sock_sendall(target, piece[:count])
+    while count := await asyncio.get_running_loop().sock_recv_into(source, piece):
+        await passed_on(target, piece[:count])
     target.shutdown(socket.SHUT_WR)
+
+
+async def passed_on(target: socket.socket, piece: memoryview) -> None:
+    """One piece, when the target has taken all of it."""
+    await asyncio.get_running_loop().sock_sendall(target, piece)

@@ -11,8 +11,8 @@ piece for each direction, so a receiver that is slow slows its sender and nobody
 
 What a relay learns: the names of groups and members, their addresses, who talks to whom, when and
 how much. It has no key that members prove themselves to each other with: it cannot pose as one, nor
-change what they agree on. Bytes that follow are as secret as the two make them: only what they
-encrypt themselves is hidden from a relay.
+change what they agree on. What follows is TLS between the two (``comm.tls``), whatever they do on
+direct connections, so a relay moves ciphertext of authenticated pairs only.
 """
 
 from __future__ import annotations
@@ -139,6 +139,11 @@ class RelayServer:
     def pairs(self) -> int:
         """How many are joined, or about to be."""
         return self._pairs
+
+    @property
+    def attending(self) -> int:
+        """How many members can be called."""
+        return len(self._attending)
 
     def close(self) -> None:
         """Stop serving; all pairs are cut. Safe to call twice."""

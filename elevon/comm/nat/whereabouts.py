@@ -30,12 +30,14 @@ class Whereabouts(msgspec.Struct, frozen=True):
         private: as the rank itself sees it.
         observed: as the relay sees it.
         punches: whether it tries for direct connections.
+        encrypts: whether it can speak TLS, as what goes through the relay has to.
     """
 
     kind: Kind
     private: Address
     observed: Address
     punches: bool = True
+    encrypts: bool = True
 
 
 def kind_of(private: Address, first: Address, second: Address) -> Kind:

@@ -18,8 +18,8 @@ import msgspec
 
 from elevon import _native
 from elevon.comm.sockets import Caller, listen, meet
-from elevon.comm.tls import Guest, Wrapping
-from elevon.errors import WireError
+from elevon.comm.tls import Cover, Guest, Wrapping
+from elevon.errors import CommunicatorError, WireError
 
 MOST_STRANGERS = 64
 BACKLOG = 1024
@@ -75,14 +75,14 @@ class Door:
 
     Args:
         host: the address to listen on.
-        wrapping: TLS, which everybody has to speak then; without it nobody may.
+        cover: says who has to speak TLS, everybody else may not; None is only who is relayed.
 
     Attributes:
         port: where it listens.
     """
 
-    def __init__(self, host: str, wrapping: Wrapping | None = None) -> None:
-        self._wrapping = wrapping
+    def __init__(self, host: str, cover: Cover | None = None) -> None:
+        self._cover = cover or Cover()
         self._listener = listen(host, backlog=BACKLOG)
         self.port: int = self._listener.getsockname()[1]
         self._strangers = threading.BoundedSemaphore(MOST_STRANGERS)
@@ -97,21 +97,22 @@ class Door:
             slot: ours.
             incarnation: ours.
         """
-        self._guard = _Guard(places, key, (slot, incarnation), self._wrapping)
+        self._guard = _Guard(places, key, (slot, incarnation), self._cover)
         self._thread = threading.Thread(target=self._accept, name="door", daemon=True)
         self._thread.start()
 
-    def welcome(self, connection: socket.socket) -> None:
+    def welcome(self, connection: socket.socket, relayed: bool = False) -> None:
         """Let a member in that has come by another way; only after ``open``.
 
         Args:
             connection: which is the door's from now on.
+            relayed: whether a relay moves its bytes.
         """
         if not self._strangers.acquire(blocking=False):
             connection.close()
             return
         threading.Thread(
-            target=self._attend, args=(connection,), name="stranger", daemon=True
+            target=self._attend, args=(connection, relayed), name="stranger", daemon=True
         ).start()
 
     def close(self) -> None:
@@ -133,11 +134,11 @@ class Door:
                 return  # closed
             self.welcome(connection)
 
-    def _attend(self, connection: socket.socket) -> None:
+    def _attend(self, connection: socket.socket, relayed: bool) -> None:
         try:
             with connection:
-                self._guard.admit(connection)
-        except (OSError, WireError, msgspec.MsgspecError):
+                self._guard.admit(connection, relayed)
+        except (OSError, WireError, CommunicatorError, msgspec.MsgspecError):
             pass  # its own side tells why; we owe a stranger nothing
         finally:
             self._strangers.release()
@@ -146,20 +147,19 @@ class Door:
 class _Guard:
     """Checks one caller after another."""
 
-    def __init__(
-        self, places: Places, key: bytes, me: tuple[int, int], wrapping: Wrapping | None
-    ) -> None:
+    def __init__(self, places: Places, key: bytes, me: tuple[int, int], cover: Cover) -> None:
         self._places = places
         self._key = key
         self._me = me
-        self._wrapping = wrapping
+        self._cover = cover
 
-    def admit(self, connection: socket.socket) -> None:
+    def admit(self, connection: socket.socket, relayed: bool) -> None:
+        wrapping = self._cover.of(relayed)
         caller = meet(connection, self._key)
-        member = self._check(caller)
-        if self._wrapping is not None:
+        member = self._check(caller, wrapping)
+        if wrapping is not None:
             guest = Guest(connection, caller, member.certificate)
-            self._wrapping.admit(guest, lambda end: self._places.take(member, end))
+            wrapping.admit(guest, lambda end: self._places.take(member, end))
             return
         connection.settimeout(None)
         # The answer says "you are in", so it comes last; the caller sends nothing before it.
@@ -167,10 +167,10 @@ class _Guard:
             self._places.take(member, connection)
             answering.sendall(caller.answer)
 
-    def _check(self, caller: Caller) -> Meeting:
+    def _check(self, caller: Caller, wrapping: Wrapping | None) -> Meeting:
         member = msgspec.msgpack.decode(caller.claim, type=Meeting)
         if (member.to_slot, member.to_incarnation) != self._me:
             raise WireError(f"{member.name} means another process than this one")
-        if bool(member.certificate) != (self._wrapping is not None):
+        if bool(member.certificate) != (wrapping is not None):
             raise WireError(f"only one of {member.name} and this process is set to use TLS")
         return member

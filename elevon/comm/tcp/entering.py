@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -21,7 +21,7 @@ from elevon.comm.rendezvous import GroupKeys, GroupName, Joining, Member, Member
 from elevon.comm.sockets import dial, prove_on
 from elevon.comm.tcp.door import Door, Meeting, Places
 from elevon.comm.tcp.world import TcpWorld
-from elevon.comm.tls import Wrapping
+from elevon.comm.tls import Cover, Wrapping, can_encrypt
 from elevon.errors import CommunicatorError, UsageError, WireError
 
 ENTER_WITHIN_S = 60.0
@@ -42,7 +42,9 @@ class Entrance:
         host: the address to listen on and to be reached at.
         deadline_s: seconds until all have to be there.
         relay: "host:port" of a relay, where ranks sit behind NATs, or "" where all can dial all.
-        tls: whether the connections are TLS; either all ranks of a world say so or none.
+        relay_secret: the relay's own, where it is not made from the session's.
+        tls: whether direct connections are TLS; either all ranks of a world say so or none. What
+            goes through the relay always is.
         shares_memory: whether large messages between ranks of one host may go around the sockets.
     """
 
@@ -54,6 +56,7 @@ class Entrance:
     host: str = "127.0.0.1"
     deadline_s: float = ENTER_WITHIN_S
     relay: str = ""
+    relay_secret: bytes = field(default=b"", repr=False)
     tls: bool = False
     shares_memory: bool = True
 
@@ -85,19 +88,18 @@ def enter(entrance: Entrance, secret: bytes) -> TcpWorld:
 def _enter(entrance: Entrance, secret: bytes, nat: NatDoor | None) -> TcpWorld:
     keys = GroupKeys.of(secret, entrance.group)
     with contextlib.ExitStack() as undo:
-        wrapping = Wrapping() if entrance.tls else None
-        if wrapping is not None:
-            undo.callback(wrapping.close, 0.0)
-        door = Door(entrance.host, wrapping)
+        cover = Cover(entrance.tls)
+        undo.callback(cover.close, 0.0)
+        door = Door(entrance.host, cover)
         undo.callback(door.close)
         wish = _joining(entrance, door.port, nat)
         membership = join(entrance.rendezvous, entrance.group, keys.joining, wish)
         undo.pop_all()
     mesh = _native.Mesh(membership.welcome.slot, entrance.size, entrance.shares_memory)
     held = (door, membership) if nat is None else (nat, door, membership)
-    world = TcpWorld(mesh, held, wrapping)
+    world = TcpWorld(mesh, held, cover)
     try:
-        _connect(mesh, door, membership, _Dialing(keys.meeting, nat, wrapping))
+        _connect(mesh, door, membership, _Dialing(keys.meeting, nat, cover))
         membership.complete()
     except BaseException:
         world.leave()
@@ -111,8 +113,9 @@ def _way(entrance: Entrance, secret: bytes) -> Way:
     if not host or not port.isdecimal():
         raise UsageError(f"a relay is given as host:port, not {entrance.relay!r}")
     group, name = entrance.group, secrets.token_hex(8)
-    keys = NatKeys.of(secret, group.job, group.epoch)
-    return Way((host, int(port)), group.job, group.epoch, name, keys)
+    keys = NatKeys.of(secret, group.job, group.epoch, entrance.relay_secret)
+    relay = (host, int(port))
+    return Way(relay, group.job, group.epoch, name, keys, encrypts=can_encrypt())
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -121,30 +124,39 @@ class _Dialing:
 
     key: bytes
     nat: NatDoor | None
-    wrapping: Wrapping | None
+    cover: Cover
 
-    @property
-    def certificate(self) -> bytes:
-        return b"" if self.wrapping is None else self.wrapping.certificate
-
-    def reach(self, address: str, port: int, claim: bytes) -> socket.socket:
+    def reach(self, address: str, port: int, claim: Meeting) -> socket.socket:
         """A proved connection, or the end of it that is the engine's."""
         if address.startswith(RELAYED):
-            connection, session = self._by_relay(address.removeprefix(RELAYED), claim)
-        else:
-            connection, session = dial((address, port), self.key, claim)
-        if self.wrapping is None:
-            return connection
-        return self.wrapping.follow(connection, session)
+            return self._by_relay(address.removeprefix(RELAYED), claim)
+        wrapping = self.cover.of(relayed=False)
+        connection, session = dial((address, port), self.key, _encoded(claim, wrapping))
+        return _covered(connection, session, wrapping)
 
-    def _by_relay(self, name: str, claim: bytes) -> tuple[socket.socket, bytes]:
+    def _by_relay(self, name: str, claim: Meeting) -> socket.socket:
         """Punched or relayed; the member checks our claim on it as on any other."""
         if self.nat is None:
             raise CommunicatorError(
                 "it is behind a NAT: give this rank the address of its relay, too"
             )
-        connection = self.nat.reach(name).connection
-        return connection, prove_on(connection, self.key, claim)
+        passage = self.nat.reach(name)
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(passage.connection)
+            wrapping = self.cover.of(relayed=not passage.direct)
+            session = prove_on(passage.connection, self.key, _encoded(claim, wrapping))
+            undo.pop_all()
+        return _covered(passage.connection, session, wrapping)
+
+
+def _encoded(claim: Meeting, wrapping: Wrapping | None) -> bytes:
+    if wrapping is not None:
+        claim = msgspec.structs.replace(claim, certificate=wrapping.certificate)
+    return msgspec.msgpack.encode(claim)
+
+
+def _covered(connection: socket.socket, session: bytes, wrapping: Wrapping | None) -> socket.socket:
+    return connection if wrapping is None else wrapping.follow(connection, session)
 
 
 def _connect(mesh: _native.Mesh, door: Door, membership: Membership, dialing: _Dialing) -> None:
@@ -162,9 +174,8 @@ def _connect(mesh: _native.Mesh, door: Door, membership: Membership, dialing: _D
             name=own_name(),
             to_slot=member.slot,
             to_incarnation=member.incarnation,
-            certificate=dialing.certificate,
         )
-        connection = _reach(member, dialing, msgspec.msgpack.encode(claim))
+        connection = _reach(member, dialing, claim)
         connection.settimeout(None)
         them = Meeting(member.slot, member.incarnation, member.name, me.slot, me.incarnation)
         places.take(them, connection)
@@ -177,10 +188,10 @@ def _let_in(nat: NatDoor, door: Door) -> None:
             passage = nat.accept()
         except UsageError:
             return  # closed
-        door.welcome(passage.connection)
+        door.welcome(passage.connection, relayed=not passage.direct)
 
 
-def _reach(member: Member, dialing: _Dialing, claim: bytes) -> socket.socket:
+def _reach(member: Member, dialing: _Dialing, claim: Meeting) -> socket.socket:
     """A proved connection to a member, by the first address that leads to it."""
     tried = []
     for address in member.addresses:

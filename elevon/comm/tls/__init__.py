@@ -1,4 +1,4 @@
-"""TLS 1.3 around the connections between ranks, for those who ask for it.
+"""TLS 1.3 around connections between ranks: all for those who ask for it, relayed ones for all.
 
 In the order in which they build on each other::
 
@@ -6,9 +6,11 @@ In the order in which they build on each other::
     way         bytes of one direction between two sockets
     pump        carries them between the engine's plain socket and the TLS connection
     wrapping    after the proof: certificates, handshake, and the pump
+    cover       which connections are wrapped at all
 """
 
+from elevon.comm.tls.cover import Cover, can_encrypt
 from elevon.comm.tls.identity import need_cryptography
 from elevon.comm.tls.wrapping import Guest, Wrapping
 
-__all__ = ["Guest", "Wrapping", "need_cryptography"]
+__all__ = ["Cover", "Guest", "Wrapping", "can_encrypt", "need_cryptography"]

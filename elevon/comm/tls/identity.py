@@ -110,8 +110,8 @@ def _library() -> _Library:
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError as error:
         raise UsageError(
-            "tls=True needs the package cryptography on every host of the pilot: "
-            "pip install 'elevon[tls]'"
+            "TLS (tls=True, or a pair that needs the relay) needs the package cryptography "
+            "on every host of the pilot: pip install 'elevon[tls]'"
         ) from error
     return _Library(x509, hashes, serialization, ec)
 
