@@ -45,6 +45,8 @@ def choose_launcher(pilot: PilotFile) -> Launcher:
         kind = "mpi" if find_spec("mpi4py") else "tcp"
     if kind == "mpi":
         return MpiLauncher()
+    if pilot.description.store:
+        return ProcessLauncher(None)
     secret = rendezvous_secret(pilot.connection.keys.group_secret)
     if pilot.description.tls:
         need_cryptography()  # said once, before any rank is started

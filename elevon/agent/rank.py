@@ -2,7 +2,8 @@
 
 Before it: ``executor`` and the world of its launcher. After it: the agent starts it (``python -m
 elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS [tls]]``) and sends it work; with a
-rendezvous its world is one of TCP connections, without one it is MPI's. The main thread runs tasks
+rendezvous its world is one of TCP connections, with a store in the connection file it goes through
+that, without either it is MPI's. The main thread runs tasks
 and blocks on its work channel in between, never inside MPI, where it would spin. The control
 thread answers heartbeats and interrupts while a task runs, and ends the process when the agent is
 gone: an orphaned rank must not live on.
@@ -18,7 +19,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from elevon.agent.executor import Executor, World
 from elevon.agent.leash import tie
@@ -42,6 +43,9 @@ from elevon.wire.messages import (
     RunTask,
     WorkMessage,
 )
+
+if TYPE_CHECKING:
+    from elevon.comm.rendezvous import GroupName
 
 HEARTBEAT_S = 1.0
 # The agent beats once a second; a rank that has heard nothing for this long is an orphan.
@@ -251,16 +255,36 @@ def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -
 
         return MpiWorld.join()
     from elevon.comm.rendezvous import GroupName
-    from elevon.comm.tcp import Entrance, enter
 
     # Without mpiexec, nobody but the agent would end this process with it.
     tie(parent=connection.agent_pid)
+    # Relays and stores serve many sessions, whose pilots have the same names.
+    group = GroupName(f"{connection.session}.{connection.pilot}", number)
     rendezvous, slot, ranks, *options = where
-    group = GroupName(connection.pilot, number)
+    if connection.store:
+        return _enter_by_store(connection, group, int(slot), int(ranks))
+    from elevon.comm.tcp import Entrance, enter
+
     entrance = Entrance(
-        rendezvous, group, f"rank {slot}", int(slot), int(ranks), tls="tls" in options
+        rendezvous,
+        group,
+        f"rank {slot}",
+        int(slot),
+        int(ranks),
+        relay=connection.relay,
+        relay_secret=connection.relay_secret,
+        tls="tls" in options,
     )
     return enter(entrance, connection.keys.group_secret)
+
+
+def _enter_by_store(
+    connection: ConnectionFile, group: GroupName, slot: int, ranks: int
+) -> RankWorld:
+    from elevon.comm.mediated import MediatedWorld
+
+    secret = connection.keys.group_secret
+    return MediatedWorld.enter(connection.store, group, secret, slot, ranks)
 
 
 def main() -> None:

@@ -121,7 +121,7 @@ def _of(kind: str, ranks: int) -> list[Measured]:
 def _by_pilot(kind: str, ranks: int) -> list[Timed]:
     description = ev.PilotDescription(
         ranks=ranks,
-        communicator=kind,  # type: ignore[arg-type]  # click has checked it
+        communicator=kind,
     )
     with local_pilot(description) as tasks:
         task = tasks.options(ranks=ranks, name="bench comm").submit(measure)

@@ -32,7 +32,7 @@ def command(rows: int | None, ranks: int, communicator: str, as_json: bool) -> N
     # Given a wrong size or kind, this raises before anything heavy is imported.
     description = ev.PilotDescription(
         ranks=ranks,
-        communicator=communicator,  # type: ignore[arg-type]  # click has checked it
+        communicator=communicator,
     )
     if rows is None:
         from elevon.cli import flights

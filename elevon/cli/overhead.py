@@ -132,7 +132,7 @@ def command(ranks: int, communicator: str, tasks: int, as_json: bool) -> None:
     """
     description = ev.PilotDescription(
         ranks=ranks,
-        communicator=communicator,  # type: ignore[arg-type]  # click has checked it
+        communicator=communicator,
     )
     found = measure(description, tasks)
     click.echo(found.to_json() if as_json else str(found))

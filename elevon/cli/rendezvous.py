@@ -17,6 +17,7 @@ import click
 from elevon.comm.proof import KEY_BYTES
 from elevon.comm.rendezvous import RendezvousServer
 from elevon.errors import UsageError
+from elevon.wire import keys
 
 
 @click.command()
@@ -58,9 +59,4 @@ def read_secret(path: Path) -> bytes:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
-    if path.stat().st_mode & 0o077:
-        raise UsageError(f"{path} holds a secret but others may read it: chmod 600 it")
-    secret = path.read_bytes()
-    if len(secret) != KEY_BYTES:
-        raise UsageError(f"{path} has {len(secret)} bytes where a secret has {KEY_BYTES}")
-    return secret
+    return keys.read_secret(path)

@@ -5,7 +5,10 @@ Before it: ``ids``. After it: ``pilot`` submits it through a provider, the agent
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Literal, TypeAlias, get_args
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -13,6 +16,9 @@ from elevon.errors import DescriptionError
 
 CommunicatorKind: TypeAlias = Literal["auto", "mpi", "tcp"]
 RESOURCES = ("local",)
+REDIS_SCHEMES = ("redis", "rediss")
+# Of a store that ranks share where they reach no peer.
+STORE_SCHEMES = (*REDIS_SCHEMES, "s3", "file")
 
 
 class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,9 +29,15 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
         ranks: worker processes; more than there are cores is allowed.
         cores_per_rank: cores (and kernel threads) of each rank.
         communicator: how ranks talk: "mpi", "tcp" (needs no MPI), or "auto", which takes MPI where
-            the environment has one.
+            the environment has one. Or the URL of a store that all ranks reach, which is slow and
+            for ranks that reach no peer: "redis://host:port/db", "s3://bucket/prefix",
+            "file:///a/directory/that/all/hosts/mount".
         tls: whether what ranks send each other over the network is encrypted (TLS 1.3); needs
             communicator="tcp" and the extra "tls".
+        relay: "host:port" of an ``elevon relay`` for ranks behind NATs, or "". Pairs are punched
+            there, and relayed, in TLS, where that cannot work (which needs the extra "tls"). Needs
+            communicator="tcp".
+        relay_secret_file: the file with the relay's secret, on the host that submits.
         walltime_s: seconds after which the pilot ends by itself, or None.
         start_timeout_s: seconds in which agent and ranks must be up.
         client_grace_s: seconds that the agent lives on after its last client fell silent.
@@ -37,8 +49,10 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
     resource: str = "local"
     ranks: int = 1
     cores_per_rank: int = 1
-    communicator: CommunicatorKind = "auto"
+    communicator: str = "auto"
     tls: bool = False
+    relay: str = ""
+    relay_secret_file: str = ""
     walltime_s: float | None = None
     start_timeout_s: float = 60.0
     client_grace_s: float = 10.0
@@ -59,20 +73,79 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
                 raise DescriptionError(f"{name} must be greater than 0: {getattr(self, name)!r}")
         if self.walltime_s is not None and not self.walltime_s > 0:
             raise DescriptionError(f"walltime_s must be greater than 0: {self.walltime_s!r}")
-        if self.communicator not in get_args(CommunicatorKind):
-            raise DescriptionError(
-                f"communicator={self.communicator!r} is not known here "
-                f"(known: {', '.join(get_args(CommunicatorKind))})"
-            )
-        if self.tls not in (False, True):
-            raise DescriptionError(f"tls must be True or False: {self.tls!r}")
-        if self.tls and self.communicator != "tcp":
-            raise DescriptionError(
-                f"tls=True needs communicator='tcp', not {self.communicator!r}: "
-                "MPI encrypts nothing by itself"
-            )
+        for problem in chain(_communicator_problems(self), _relay_problems(self)):
+            raise DescriptionError(problem)
         if not 0 <= self.communicator_cache <= 1000:
             # MPICH has 1,023 live communicators once collectives were used; leave it room.
             raise DescriptionError(
                 f"communicator_cache must be within 0..1000: {self.communicator_cache!r}"
             )
+
+    @property
+    def store(self) -> str:
+        """The URL of the store that ranks talk through, or "" where they talk to each other."""
+        return self.communicator if "://" in self.communicator else ""
+
+
+def _communicator_problems(description: PilotDescription) -> Iterator[str]:
+    kind = description.communicator
+    if not isinstance(kind, str) or (kind not in get_args(CommunicatorKind) and "://" not in kind):
+        yield (
+            f"communicator={kind!r} is not known here (known: "
+            f"{', '.join(get_args(CommunicatorKind))}, or the URL of a store: "
+            "redis://host:port/db, s3://bucket/prefix, file:///shared/directory)"
+        )
+    elif description.store:
+        yield from _store_problems(description.store)
+    if description.tls not in (False, True):
+        yield f"tls must be True or False: {description.tls!r}"
+    if description.tls and kind != "tcp":
+        yield (
+            f"tls=True needs communicator='tcp', not {_kind(description)}: MPI encrypts nothing, "
+            "and to a Redis it is rediss:// that does"
+        )
+
+
+def _kind(description: PilotDescription) -> str:
+    """For messages: a store's URL may hold a password."""
+    scheme, found, _ = description.communicator.partition("://")
+    return f"a store ({scheme}://)" if found else repr(scheme)
+
+
+def _store_problems(url: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a port that is none is found out when it is asked for
+    except ValueError:
+        yield "the store's URL is none: check its host and its port"
+        return
+    if parts.scheme not in STORE_SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in STORE_SCHEMES)
+        yield f"a store's URL begins with {known}, not with {parts.scheme}://"
+    elif not _names_a_place(parts):
+        wanted = {"s3": "a bucket: s3://bucket/prefix", "file": "a full path: file:///a/directory"}
+        yield f"the store's URL lacks {wanted.get(parts.scheme, 'a host: redis://host:port/db')}"
+
+
+def _names_a_place(parts: SplitResult) -> bool:
+    if parts.scheme == "file":
+        return not parts.netloc and len(parts.path) > 1
+    return bool(parts.hostname)
+
+
+def _relay_problems(description: PilotDescription) -> Iterator[str]:
+    relay, secret = description.relay, description.relay_secret_file
+    for name in ("relay", "relay_secret_file"):
+        if not isinstance(getattr(description, name), str):
+            yield f"{name} must be text: {getattr(description, name)!r}"
+    host, _, port = relay.rpartition(":")
+    if relay and not (host and port.isdecimal() and 0 < int(port) < 65_536):
+        yield f"relay must be host:port, as `elevon relay` prints it: {relay!r}"
+    if relay and description.communicator != "tcp":
+        yield f"relay= needs communicator='tcp', not {_kind(description)}"
+    if bool(relay) != bool(secret):
+        yield (
+            "relay and relay_secret_file go together: the file is the one that "
+            f"`elevon relay --secret-file` was given (relay={relay!r}, "
+            f"relay_secret_file={secret!r})"
+        )

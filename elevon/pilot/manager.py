@@ -18,7 +18,7 @@ from elevon.model.pilots import PilotDescription
 from elevon.model.states import PILOT_LIFE, PilotEvent, PilotState, advance
 from elevon.pilot.providers.local import LocalProvider
 from elevon.session import Session
-from elevon.wire.keys import ConnectionFile, PilotFile
+from elevon.wire.keys import ConnectionFile, PilotFile, read_secret
 from elevon.wire.link import Link
 from elevon.wire.messages import AgentMessage, PilotChanged, Shutdown
 
@@ -83,17 +83,25 @@ class Pilot:
         self._reason = ""
         self._ranks_alive = 0
         self._left = False
-        connection = ConnectionFile(
-            session=session.id,
-            pilot=pilot_id,
-            directory=str(self.directory),
-            keys=session.keys,
-        )
         self._acquisition = provider.start(
-            PilotFile(connection, description), self.directory, self._agent_ended
+            PilotFile(self._connection(session), description), self.directory, self._agent_ended
         )
         self.link = Link(f"{session.id}:{pilot_id}", self._acquisition.connection)
         self.link.subscribe(self._receive, self._link_lost)
+
+    def _connection(self, session: Session) -> ConnectionFile:
+        """What agent and ranks get, in files that only their owner can read."""
+        about = self.description
+        secret = read_secret(Path(about.relay_secret_file)) if about.relay else b""
+        return ConnectionFile(
+            session=session.id,
+            pilot=self.id,
+            directory=str(self.directory),
+            keys=session.keys,
+            relay=about.relay,
+            relay_secret=secret,
+            store=about.store,
+        )
 
     @property
     def state(self) -> PilotState:

@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from elevon.errors import WireError
+from elevon.errors import UsageError, WireError
 from elevon.model.pilots import PilotDescription
 
 CONNECTION_VERSION = 1
+SECRET_BYTES = 32
 
 
 class KeyPair(msgspec.Struct, frozen=True):
@@ -54,7 +55,13 @@ class Keyring(msgspec.Struct, frozen=True):
 
 
 class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a client or a rank needs to reach an agent."""
+    """Everything that a client or a rank needs to reach an agent, and ranks to reach each other.
+
+    Attributes:
+        relay: "host:port" of the ranks' relay, or "".
+        relay_secret: what they prove themselves to it with.
+        store: URL of the store that ranks talk through, or ""; it may hold a password.
+    """
 
     version: int = CONNECTION_VERSION
     session: str
@@ -65,6 +72,12 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
     ranks_endpoint: str = ""
     agent_pid: int = 0
     agent_host: str = ""
+    relay: str = ""
+    relay_secret: bytes = b""
+    store: str = ""
+
+    def __repr__(self) -> str:
+        return f"ConnectionFile({self.pilot!r}, {self.directory!r})"
 
 
 class PilotFile(msgspec.Struct, frozen=True):
@@ -101,3 +114,20 @@ def read_connection(path: Path) -> ConnectionFile:
             "use the same release on both sides"
         )
     return connection
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret in a file that only its owner can read.
+
+    Raises:
+        UsageError: there is no such file, others can read it, or it has another length.
+    """
+    try:
+        if path.stat().st_mode & 0o077:
+            raise UsageError(f"{path} holds a secret but others may read it: chmod 600 it")
+        secret = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the secret in {path} cannot be read: {error.strerror}") from error
+    if len(secret) != SECRET_BYTES:
+        raise UsageError(f"{path} has {len(secret)} bytes where a secret has {SECRET_BYTES}")
+    return secret

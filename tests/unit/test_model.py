@@ -60,6 +60,19 @@ def test_options_are_frozen_and_changed_by_copy():
         lambda: PilotDescription(resource="moon"),
         lambda: PilotDescription(start_timeout_s=0),
         lambda: PilotDescription(communicator="smoke"),
+        lambda: PilotDescription(communicator=None),
+        lambda: PilotDescription(communicator="smoke://here"),
+        lambda: PilotDescription(communicator="redis://"),
+        lambda: PilotDescription(communicator="redis://host:port/0"),
+        lambda: PilotDescription(communicator="s3:///prefix"),
+        lambda: PilotDescription(communicator="file://a/relative/path"),
+        lambda: PilotDescription(communicator="redis://host/0", tls=True),
+        lambda: PilotDescription(communicator="tcp", relay="host:1"),
+        lambda: PilotDescription(communicator="tcp", relay="host", relay_secret_file="s"),
+        lambda: PilotDescription(communicator="tcp", relay="host:0", relay_secret_file="s"),
+        lambda: PilotDescription(communicator="tcp", relay_secret_file="s"),
+        lambda: PilotDescription(communicator="mpi", relay="host:1", relay_secret_file="s"),
+        lambda: PilotDescription(communicator="tcp", relay=1, relay_secret_file="s"),
         lambda: PilotDescription(walltime_s=-1),
         lambda: PilotDescription(communicator_cache=5000),
     ],
@@ -67,6 +80,28 @@ def test_options_are_frozen_and_changed_by_copy():
 def test_impossible_descriptions_are_refused_when_made(make):
     with pytest.raises(DescriptionError):
         make()
+
+
+def test_a_description_names_its_store_and_its_relay():
+    url = "redis://user:word@host:6379/0"
+    assert PilotDescription(communicator=url).store == url
+    assert PilotDescription(communicator="file:///a/directory").store == "file:///a/directory"
+    relayed = PilotDescription(communicator="tcp", relay="host:1", relay_secret_file="s")
+    assert (relayed.store, relayed.relay) == ("", "host:1")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"communicator": "radis://user:word@host:6379/0"},
+        {"communicator": "redis://user:word@host:no/0"},
+        {"communicator": "redis://user:word@host:6379/0", "tls": True},
+    ],
+)
+def test_what_is_wrong_with_a_store_is_said_without_its_password(fields):
+    with pytest.raises(DescriptionError) as refused:
+        PilotDescription(**fields)
+    assert "word" not in str(refused.value)
 
 
 def named(name, *inputs):

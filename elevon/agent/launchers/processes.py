@@ -1,4 +1,4 @@
-"""Ranks as plain processes of this host, which find each other at a rendezvous: needs no MPI.
+"""Ranks as plain processes of this host, which find each other without any MPI.
 
 Before it: ``protocol`` and ``comm.rendezvous``. After it: ``elevon.agent.__main__`` gives one to
 the reactor. No secret is handed over: a rank reads it from the connection file that it is started
@@ -23,30 +23,31 @@ from elevon.errors import PilotStartFailed
 
 TERMINATED_WITHIN_S = 1.0
 KILLED_WITHIN_S = 5.0
+# In its place among a rank's arguments.
+NO_RENDEZVOUS = "-"
 
 
 class ProcessLauncher:
     """Starts ranks one by one.
 
     Args:
-        rendezvous: where they are to find each other.
+        rendezvous: where they are to find each other, or None where they only share a store.
         tls: whether they are to encrypt what they send each other.
     """
 
     survives_rank_loss = True
     replaces_ranks = True
 
-    def __init__(self, rendezvous: RendezvousServer, tls: bool = False) -> None:
+    def __init__(self, rendezvous: RendezvousServer | None, tls: bool = False) -> None:
         self._rendezvous = rendezvous
+        self._address = NO_RENDEZVOUS if rendezvous is None else rendezvous.address
         self._options = ("tls",) if tls else ()
 
     def start(
         self, ranks: int, command: Sequence[str], env: Mapping[str, str], log: Path
     ) -> ProcessesHandle:
         """Start ``ranks`` processes that form one world; see Launcher."""
-        recipe = _Recipe(
-            self._rendezvous.address, ranks, self._options, tuple(command), dict(env), log
-        )
+        recipe = _Recipe(self._address, ranks, self._options, tuple(command), dict(env), log)
         handle = ProcessesHandle(recipe)
         try:
             for slot in range(ranks):
