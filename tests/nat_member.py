@@ -7,14 +7,17 @@ has said "ready" or "ports" it waits for a line. An error ends it, with a line t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import socket
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from elevon.comm import proof
 from elevon.comm.nat import NatDoor, NatKeys, Passage, Way, line
 from elevon.comm.nat.errands import FROM_RELAY, Observe
 from elevon.comm.nat.passage import run_errand
@@ -151,9 +154,10 @@ def enter_world(settings: dict[str, Any]) -> None:
         size=size,
         host=settings["host"],
         relay=f"{relay[0]}:{relay[1]}",
+        tls=settings.get("tls", False),
     )
     world = enter(entrance, bytes.fromhex(settings["secret"]))
-    report(entered=settings["name"])
+    report(entered=settings["name"], threads=[each.name for each in threading.enumerate()])
     heard()
     hold_to_contract(world, settings["clauses"])
 
@@ -167,6 +171,19 @@ def hold_to_contract(world: Any, clauses: list[str]) -> None:
     meet(world, 0)
     report(clauses=len(chosen), held=len(held))
     world.leave()
+
+
+def replay(settings: dict[str, Any]) -> None:
+    """Say to the relay what somebody else has said to it, and tell what it answers."""
+    relay, recorded = settings["relay"], bytes.fromhex(settings["recorded"])
+    with socket.create_connection((relay[0], relay[1]), PATIENCE_S) as connection:
+        answered = connection.recv(proof.CHALLENGE_BYTES, socket.MSG_WAITALL)
+        connection.sendall(recorded)
+        # It hangs up over what it has not read, which is a reset.
+        with contextlib.suppress(ConnectionResetError):
+            while piece := connection.recv(4096):
+                answered += piece
+    report(answered=len(answered) - proof.CHALLENGE_BYTES)
 
 
 async def dial(settings: dict[str, Any]) -> None:
@@ -207,6 +224,8 @@ def main() -> None:
             visit(settings)
         elif settings["does"] == "enter":
             enter_world(settings)
+        elif settings["does"] == "replay":
+            replay(settings)
         else:
             asyncio.run(dial(settings))
     except (ElevonError, TimeoutError) as error:

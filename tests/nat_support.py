@@ -84,6 +84,7 @@ class Crew:
         word = json.loads(relay._line())
         self.address: list[Any] = word["relay"]
         self.rendezvous: str = word["rendezvous"]
+        self.recorder: list[Any] = word["recorder"]
 
     def start(self, place: Place, **settings: Any) -> Member:
         script = ROOT / "tests/nat_member.py"
@@ -104,14 +105,19 @@ class Crew:
 
     def relays(self, expected: int) -> bool:
         """Whether the relay comes to move bytes for so many pairs; it learns late of an end."""
-        deadline = time.monotonic() + PATIENCE_S / 10
-        while (pairs := self._pairs()) != expected and time.monotonic() < deadline:
-            pass
-        return pairs == expected
+        return self.comes_to("pairs", expected)
 
-    def _pairs(self) -> int:
+    def comes_to(self, what: str, expected: Any) -> bool:
+        """Whether the relay comes to say this of itself; each answer takes it a moment."""
+        deadline = time.monotonic() + PATIENCE_S / 10
+        while (now := self.ask(what)) != expected and time.monotonic() < deadline:
+            pass
+        return bool(now == expected)
+
+    def ask(self, what: str) -> Any:
+        """What the relay says of itself at this moment."""
         self.relay.say()
-        return int(self.relay.hear("pairs"))
+        return self.relay.hear(what)
 
 
 @contextlib.contextmanager

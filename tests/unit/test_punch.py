@@ -257,11 +257,15 @@ def test_nobody_dials_itself() -> None:
     """The other's home uses the same private network, and happens to have drawn the same port."""
     mine = at("cone", "192.168.1.2", HOME)
 
-    assert candidates(mine, at("cone", "192.168.1.2", OTHER_HOME)) == ((OTHER_HOME, 4000),)
+    for port in (4000, 4001):
+        other = at("cone", "192.168.1.2", OTHER_HOME, port)
+        assert candidates(mine, other) == ((OTHER_HOME, port),)
     assert candidates(mine, at("cone", "192.168.1.3", OTHER_HOME)) == (
         ("192.168.1.3", 4000),
         (OTHER_HOME, 4000),
     )
+    neighbour = at("open", "192.168.1.2", HOME, 4001)
+    assert candidates(mine, neighbour) == (("192.168.1.2", 4001), (HOME, 4001))
 
 
 @pytest.mark.parametrize("host", ["", "example.org", "::1", "1.2.3", "1.2.3.4/24"])

@@ -26,6 +26,7 @@ from elevon.comm.nat.errands import (
     Observed,
     Refused,
     Ring,
+    Wait,
     claim,
     errand_of,
 )
@@ -297,6 +298,39 @@ def test_the_number_of_those_who_attend_is_limited() -> None:
         pytest.raises(CommunicatorError, match="too many attend"),
     ):
         NatDoor(way(server, "b"))
+
+
+def test_the_number_of_those_who_wait_is_limited() -> None:
+    with relay(Limits(waiting=1)) as server:
+        first, second = on_errand(server, *[Wait(job="job", epoch=1)] * 2)
+
+        assert isinstance(first, Observed)
+        assert second == Refused("too many wait here already")
+        wait_until(lambda: isinstance(on_errand(server, Wait(job="job", epoch=1))[0], Observed))
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        Call(job="job2", epoch=1, name="thief", to="b"),
+        Call(job="job", epoch=1, name="a", to="b", letter=bytes(1025)),
+        Call(job="job", epoch=1, name="a", to=""),
+        Attend(job="job", epoch=1, name="a"),
+    ],
+    ids=["another group", "a long letter", "no name", "another errand"],
+)
+def test_who_waits_may_not_say_just_anything(later: AnyErrand) -> None:
+    async def say(server: RelayServer) -> None:
+        with bound() as connection:
+            line = await run_errand(way(server, "a"), Wait(job="job", epoch=1), connection)
+            await line.receive(FROM_RELAY)
+            await line.send(later)
+            with pytest.raises(OSError, match=r"closed|reset"):
+                await asyncio.wait_for(line.receive(FROM_RELAY), PATIENCE_S)
+
+    with relay() as server, doors(server, "b"):
+        asyncio.run(say(server))
+        wait_until(lambda: server.pairs == 0)
 
 
 def test_an_answer_needs_a_call_of_its_own_group() -> None:

@@ -15,9 +15,10 @@ import queue
 import threading
 from concurrent.futures import CancelledError, Future
 
+from elevon.comm.nat.berths import Berths
 from elevon.comm.nat.errands import Attend, Observe, Observed, Ring
 from elevon.comm.nat.line import Line, bound
-from elevon.comm.nat.passage import Passage, Way, answer, call, hear, run_errand
+from elevon.comm.nat.passage import Passage, Way, answer, call, come, hear, run_errand
 from elevon.comm.nat.whereabouts import Kind, kind_of
 from elevon.errors import CommunicatorError, UsageError, WireError
 
@@ -49,6 +50,7 @@ class NatDoor:
         self.kind: Kind = "symmetric"
         self.trouble = ""
         self._arrived: queue.SimpleQueue[Passage | None] = queue.SimpleQueue()
+        self._berths = Berths(lambda: come(way))
         self._loop = asyncio.new_event_loop()
         started: Future[None] = Future()
         self._thread = threading.Thread(
@@ -82,7 +84,9 @@ class NatDoor:
         """
         if not self._thread.is_alive():
             raise UsageError(f"the door of {self._way.name} is closed, nobody can be reached by it")
-        calling = asyncio.run_coroutine_threadsafe(call(self._way, name, self.kind), self._loop)
+        calling = asyncio.run_coroutine_threadsafe(
+            call(self._way, self._berths, name, self.kind), self._loop
+        )
         try:
             return calling.result(self._way.within_s + GRACE_S)
         except CancelledError:
@@ -136,6 +140,7 @@ class NatDoor:
             for task in pending:
                 task.cancel()
             await asyncio.wait(pending, timeout=0.1)
+        self._berths.close()
         if not attending.cancelled():
             attending.result()
 
@@ -160,6 +165,7 @@ class NatDoor:
             line = await run_errand(way, errand, connection)
             self.kind = await self._classify(line)
             self.trouble = ""
+            self._berths.prepare()
             if not started.done():
                 started.set_result(None)
             while True:
@@ -181,4 +187,4 @@ class NatDoor:
         async with self._room:
             # Its own side tells the caller why it is not let in; we owe a stranger nothing.
             with contextlib.suppress(CommunicatorError, WireError):
-                self._arrived.put(await answer(self._way, ring, self.kind))
+                self._arrived.put(await answer(self._way, self._berths, ring, self.kind))

@@ -2,17 +2,19 @@
 
 Before it: ``comm.proof``. After it: ``relay`` and ``passage``. An errand is the claim of the proof
 that opens a connection, so the relay knows what is wanted, and that it is wanted by a member of
-the group, with the first bytes it takes.
+the group, with the first bytes it takes. Calls and answers cannot wait for that: they are said on a
+connection that was proved beforehand, with the errand to wait.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from elevon.comm import proof
+from elevon.comm.nat.letters import LONGEST_LETTER
 from elevon.comm.nat.whereabouts import Address
 from elevon.errors import UsageError, WireError
 
@@ -82,16 +84,22 @@ class Attend(Errand, frozen=True, tag=True, kw_only=True):
     name: str
 
 
+class Wait(Errand, frozen=True, tag=True, kw_only=True):
+    """Say where I am seen to come from; I shall call or answer from here when it is time."""
+
+
 class Call(Errand, frozen=True, tag=True, kw_only=True):
     """Connect me with another member.
 
     Attributes:
         name: mine.
         to: theirs.
+        letter: for them.
     """
 
     name: str
     to: str
+    letter: bytes = b""
 
 
 class Answer(Errand, frozen=True, tag=True, kw_only=True):
@@ -99,12 +107,15 @@ class Answer(Errand, frozen=True, tag=True, kw_only=True):
 
     Attributes:
         call: as the relay rang it.
+        letter: for them.
     """
 
     call: bytes
+    letter: bytes = b""
 
 
-AnyErrand: TypeAlias = Observe | Attend | Call | Answer
+AnyErrand: TypeAlias = Observe | Attend | Wait | Call | Answer
+LaterErrand: TypeAlias = Call | Answer
 
 
 class Observed(msgspec.Struct, frozen=True, tag=True):
@@ -124,11 +135,13 @@ class Ring(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         call: its number.
-        caller: who says to be calling; only the proof between the two tells.
+        caller: who says to be calling; only the letter tells.
+        letter: from them.
     """
 
     call: bytes
     caller: str
+    letter: bytes = b""
 
 
 class Joined(msgspec.Struct, frozen=True, tag=True):
@@ -136,9 +149,11 @@ class Joined(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         address: where this connection is seen to come from.
+        letter: the answer's, to the caller.
     """
 
     address: Address
+    letter: bytes = b""
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
@@ -149,7 +164,10 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 FromRelay: TypeAlias = Observed | Ring | Joined | Refused
 
+E = TypeVar("E", bound=AnyErrand)
+
 _ERRANDS: msgspec.msgpack.Decoder[AnyErrand] = msgspec.msgpack.Decoder(AnyErrand)
+LATER: msgspec.msgpack.Decoder[LaterErrand] = msgspec.msgpack.Decoder(LaterErrand)
 FROM_RELAY: msgspec.msgpack.Decoder[FromRelay] = msgspec.msgpack.Decoder(FromRelay)
 
 
@@ -177,8 +195,19 @@ def errand_of(claim: bytes) -> AnyErrand:
         errand = _ERRANDS.decode(claim)
     except msgspec.MsgspecError as error:
         raise WireError(f"this is no errand: {error}") from error
+    return checked(errand)
+
+
+def checked(errand: E) -> E:
+    """The same, if it keeps to the limits.
+
+    Raises:
+        WireError: it does not.
+    """
     if any(not 0 < len(name) <= LONGEST_NAME for name in _names(errand)):
         raise WireError(f"a name has 1 to {LONGEST_NAME} characters")
+    if isinstance(errand, Call | Answer) and len(errand.letter) > LONGEST_LETTER:
+        raise WireError(f"a letter has at most {LONGEST_LETTER} bytes")
     return errand
 
 

@@ -2,12 +2,13 @@
 
 Before it: ``errands``, ``punch`` and a relay. After it: ``door`` runs it for a rank.
 
-The two meet on a connection through the relay, made by each from a fresh local port. On it they
-prove to each other that they belong to the group, and exchange their whereabouts, sealed, so the
-relay can neither pose as one of them nor send them to an address of its choice. The same local
-ports, which their NATs have mapped and the relay has observed, are then used to punch. The caller
-tells the verdict, again on the relayed connection: direct, and that one is closed, or relayed, and
-it is kept. So both sides always agree, and a pair that cannot be punched is connected already.
+Each of the two has a connection to the relay from a fresh local port. The call and the answer carry
+a letter, in which they prove to each other that they belong to the group, and say where they are;
+the relay can change neither. It joins the two connections and tells both in the same moment, and
+they dial each other from the same local ports, which their NATs have mapped and the relay has
+observed. The caller tells the verdict on the joined connection: direct, and that one is closed, or
+relayed, and it is kept. So both sides agree, and a pair that cannot be punched is connected
+already.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import TypeVar
 import msgspec
 
 from elevon.comm import proof
+from elevon.comm.nat import letters
+from elevon.comm.nat.berths import Berth, Berths
 from elevon.comm.nat.errands import (
     FROM_RELAY,
     Answer,
@@ -28,15 +31,21 @@ from elevon.comm.nat.errands import (
     FromRelay,
     Joined,
     NatKeys,
+    Observed,
     Refused,
     Ring,
+    Wait,
     claim,
 )
-from elevon.comm.nat.line import Line, bound, connect, meet, prove
+from elevon.comm.nat.letters import Letter
+from elevon.comm.nat.line import Line, bound, connect, prove
 from elevon.comm.nat.punch import Plan, punch
-from elevon.comm.nat.whereabouts import Address, Kind, Whereabouts, candidates, check
+from elevon.comm.nat.whereabouts import Address, Kind, Whereabouts, candidates
 from elevon.comm.nat.whereabouts import is_worth_punching as can_punch
 from elevon.errors import CommunicatorError, WireError
+
+# By so much the one that was called is more patient than the caller.
+LATER_S = 1.0
 
 R = TypeVar("R", bound=FromRelay)
 
@@ -89,21 +98,12 @@ class Passage:
         return not self.why_relayed
 
 
-class Greeting(msgspec.Struct, frozen=True):
-    """The claim of a caller towards who answers: who it is, and whom it means."""
-
-    name: str
-    to: str
-
-
 class Verdict(msgspec.Struct, frozen=True, tag=True):
-    """The caller's: is the connection direct? The same comes back as consent."""
+    """The caller's: is the connection direct?"""
 
     direct: bool
 
 
-_GREETINGS: msgspec.msgpack.Decoder[Greeting] = msgspec.msgpack.Decoder(Greeting)
-_WHEREABOUTS: msgspec.msgpack.Decoder[Whereabouts] = msgspec.msgpack.Decoder(Whereabouts)
 _VERDICTS: msgspec.msgpack.Decoder[Verdict] = msgspec.msgpack.Decoder(Verdict)
 
 
@@ -155,11 +155,31 @@ async def hear(line: Line, kind: type[R]) -> R:
     return said
 
 
-async def call(way: Way, to: str, kind: Kind) -> Passage:
+async def come(way: Way) -> Berth:
+    """Make a connection to the relay from which one passage may go out.
+
+    Raises:
+        CommunicatorError: there is no relay, or it does not let us in.
+        WireError: what answers is no relay of this session.
+    """
+    connection = bound()
+    try:
+        line = await run_errand(way, Wait(job=way.job, epoch=way.epoch), connection)
+        observed = await asyncio.wait_for(hear(line, Observed), way.within_s)
+        return Berth(line, observed.address)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, asyncio.TimeoutError):
+            raise CommunicatorError("the relay does not say where it sees us") from error
+        raise
+
+
+async def call(way: Way, berths: Berths, to: str, kind: Kind) -> Passage:
     """Get to another rank.
 
     Args:
         way: ours.
+        berths: from where.
         to: its name.
         kind: of our NAT.
 
@@ -167,15 +187,15 @@ async def call(way: Way, to: str, kind: Kind) -> Passage:
         CommunicatorError: it cannot be reached; the message says why.
         WireError: it does not belong to this group.
     """
-    errand = Call(job=way.job, epoch=way.epoch, name=way.name, to=to)
-    return await _pass(way, errand, to, kind)
+    return await _pass(_Pair(way, to, kind), berths)
 
 
-async def answer(way: Way, ring: Ring, kind: Kind) -> Passage:
+async def answer(way: Way, berths: Berths, ring: Ring, kind: Kind) -> Passage:
     """Let in who calls.
 
     Args:
         way: ours.
+        berths: from where.
         ring: as the relay said.
         kind: of our NAT.
 
@@ -183,83 +203,97 @@ async def answer(way: Way, ring: Ring, kind: Kind) -> Passage:
         CommunicatorError: the caller has gone.
         WireError: it does not belong to this group.
     """
-    errand = Answer(job=way.job, epoch=way.epoch, call=ring.call)
-    return await _pass(way, errand, ring.caller, kind)
+    return await _pass(_Pair(way, ring.caller, kind, ring), berths)
 
 
-async def _pass(way: Way, errand: Call | Answer, peer: str, kind: Kind) -> Passage:
-    connection = bound()
-    passage = None
+async def _pass(pair: _Pair, berths: Berths) -> Passage:
+    within_s = pair.way.within_s
     try:
-        pair = _Pair(way, peer, isinstance(errand, Call), connection)
-        passage = await asyncio.wait_for(pair.get_through(errand, kind), way.within_s)
-        passage.connection.setblocking(True)
-        return passage
+        passage = await asyncio.wait_for(_from_berth(pair, berths), within_s)
     except asyncio.TimeoutError:
-        raise CommunicatorError(f"{peer} was not reached within {way.within_s:g} s") from None
+        raise CommunicatorError(f"{pair.peer} was not reached within {within_s:g} s") from None
     except OSError as error:
-        raise CommunicatorError(f"{peer} went away on the way to it: {error}") from error
+        raise CommunicatorError(f"{pair.peer} went away on the way to it: {error}") from error
+    passage.connection.setblocking(True)
+    return passage
+
+
+async def _from_berth(pair: _Pair, berths: Berths) -> Passage:
+    berth, passage = await berths.take(), None
+    try:
+        passage = await pair.get_through(berth)
+        return passage
     finally:
         if passage is None or passage.direct:
-            connection.close()
+            berth.connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """What one side has learned of the other through the relay."""
+
+    session: bytes
+    theirs: Whereabouts
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
+    """One side of two that are to be connected; it calls where nobody has rung."""
+
     way: Way
     peer: str
-    calls: bool
-    relayed: socket.socket
+    kind: Kind
+    ring: Ring | None = None
 
-    async def get_through(self, errand: Call | Answer, kind: Kind) -> Passage:
-        relay = await run_errand(self.way, errand, self.relayed)
-        joined = await hear(relay, Joined)
-        line = await self._greet()
-        private = self.relayed.getsockname()
-        way = self.way
-        mine = Whereabouts(kind, private, joined.address, way.punches, way.encrypts)
-        theirs = await self._exchange(line, mine)
-        return await self._agree(line, mine, theirs)
-
-    async def _greet(self) -> Line:
-        """Prove to each other that we are of one group; the relay is only between us now."""
-        key = self.way.keys.pairing
-        if self.calls:
-            greeting = Greeting(self.way.name, self.peer)
-            return await prove(self.relayed, key, msgspec.msgpack.encode(greeting))
-        said, line = await meet(self.relayed, lambda _: key)
+    async def get_through(self, berth: Berth) -> Passage:
+        way, private = self.way, berth.connection.getsockname()
+        mine = Whereabouts(self.kind, private, berth.address, way.punches, way.encrypts)
+        met = await self._meet(berth, mine)
+        line = Line(berth.connection, met.session, dials=self.ring is None)
+        direct, reason = await self._punch(mine, met)
         try:
-            greeting = _GREETINGS.decode(said)
-        except msgspec.MsgspecError as error:
-            raise WireError(f"what calls is no rank: {error}") from error
-        if greeting != Greeting(self.peer, self.way.name):
-            raise WireError(
-                f"{greeting.name} called {greeting.to}, but the relay rang {self.way.name}"
-                f" for {self.peer}"
-            )
-        return line
-
-    async def _exchange(self, line: Line, mine: Whereabouts) -> Whereabouts:
-        if self.calls:
-            await line.send(mine)
-        theirs = check(await line.receive(_WHEREABOUTS))
-        if not self.calls:
-            await line.send(mine)
-        return theirs
-
-    async def _agree(self, line: Line, mine: Whereabouts, theirs: Whereabouts) -> Passage:
-        direct, reason = await self._punch(line, mine, theirs)
-        try:
-            verdict = await self._settle(line, direct is not None)
+            agreed = await self._settle(line, direct is not None)
         except BaseException:
             _close(direct)
             raise
-        if direct is not None and verdict.direct:
+        if agreed and direct is not None:
             return Passage(direct, self.peer, "")
         _close(direct)
+        if agreed:
+            raise CommunicatorError(f"the direct connection with {self.peer} was lost at once")
         reason = reason or f"{self.peer} has no direct connection"
-        self._check_encryption(mine, theirs, reason)
-        return Passage(self.relayed, self.peer, reason)
+        self._check_encryption(mine, met.theirs, reason)
+        return Passage(berth.connection, self.peer, reason)
+
+    async def _meet(self, berth: Berth, mine: Whereabouts) -> _Met:
+        """Exchange letters; both sides return in the moment in which the relay joins them."""
+        letter = Letter(self.way.name, self.peer, mine)
+        if self.ring is None:
+            return await self._call(berth.line, letter)
+        return await self._answer(berth.line, letter, self.ring)
+
+    async def _call(self, line: Line, letter: Letter) -> _Met:
+        way, key = self.way, self.way.keys.pairing
+        said = letters.write(letter, key)
+        call = Call(job=way.job, epoch=way.epoch, name=way.name, to=self.peer, letter=said)
+        await _tell(line, call)
+        answer = (await hear(line, Joined)).letter
+        theirs = letters.read(answer, key, (self.peer, way.name), said)
+        return _Met(letters.session(key, said, answer), theirs.whereabouts)
+
+    async def _answer(self, line: Line, letter: Letter, ring: Ring) -> _Met:
+        way, key = self.way, self.way.keys.pairing
+        answer = Answer(job=way.job, epoch=way.epoch, call=ring.call)
+        try:
+            theirs = letters.read(ring.letter, key, (self.peer, way.name))
+        except WireError:
+            # Without a letter: so the caller need not wait until its time is over.
+            await _tell(line, answer)
+            raise
+        said = letters.write(letter, key, ring.letter)
+        await _tell(line, msgspec.structs.replace(answer, letter=said))
+        await hear(line, Joined)
+        return _Met(letters.session(key, ring.letter, said), theirs.whereabouts)
 
     def _check_encryption(self, mine: Whereabouts, theirs: Whereabouts, reason: str) -> None:
         """Both ends come to the same, so neither waits for the other."""
@@ -272,33 +306,37 @@ class _Pair:
                 "pip install 'elevon[tls]' on every host"
             )
 
-    async def _punch(
-        self, line: Line, mine: Whereabouts, theirs: Whereabouts
-    ) -> tuple[socket.socket | None, str]:
-        if not can_punch(mine, theirs):
-            return None, f"no punching from {_describe(mine)} to {_describe(theirs)}"
+    async def _punch(self, mine: Whereabouts, met: _Met) -> tuple[socket.socket | None, str]:
+        if not can_punch(mine, met.theirs):
+            return None, f"no punching from {_describe(mine)} to {_describe(met.theirs)}"
+        calls, patience_s = self.ring is None, self.way.punch_s
         plan = Plan(
             port=mine.private[1],
-            targets=candidates(mine, theirs),
-            key=proof.derive(line.session, "punch"),
-            first=self.calls,
+            targets=candidates(mine, met.theirs),
+            key=proof.derive(met.session, "punch"),
+            first=calls,
             peer=self.peer,
-            within_s=self.way.punch_s,
+            # The caller must not succeed with one that has just given up.
+            within_s=patience_s if calls else patience_s + LATER_S,
         )
         try:
             return await punch(plan), ""
         except (CommunicatorError, OSError) as error:
             return None, str(error)
 
-    async def _settle(self, line: Line, direct: bool) -> Verdict:
-        """The caller's outcome counts: it is last to learn of success."""
-        if self.calls:
+    async def _settle(self, line: Line, direct: bool) -> bool:
+        """The caller's outcome counts, and the other side waits for it."""
+        if self.ring is None:
             await line.send(Verdict(direct))
-        verdict = await line.receive(_VERDICTS)
-        if not self.calls:
-            verdict = Verdict(verdict.direct and direct)
-            await line.send(verdict)
-        return verdict
+            return direct
+        return (await line.receive(_VERDICTS)).direct
+
+
+async def _tell(line: Line, errand: Call | Answer) -> None:
+    try:
+        await line.send(errand)
+    except OSError as error:
+        raise CommunicatorError(f"the relay is gone: {error}") from error
 
 
 def _describe(whereabouts: Whereabouts) -> str:

@@ -1,21 +1,18 @@
 """One direct connection between two ranks that dial each other at the same moment.
 
-Before it: ``line`` and ``whereabouts``. After it: ``passage`` calls it on both sides.
+Before it: ``line``, ``whereabouts`` and ``trial``. After it: ``passage`` calls it on both sides.
 
 Both sides dial all candidates of the other and listen, all from one local port: the one that the
 NATs have mapped. A SYN that leaves opens the way for the one that comes, so it does not matter who
 is first, and both may end up with several connections. On each of them the two prove that they know
 the key of this attempt, so a stranger that answers at a private address is told apart, and send
-each other 128 KiB, so a path that eats large packets is found now and not in a collective. The
-first side takes the first connection that has passed all, and says so on it; the second side
-confirms. So both take the same one.
+each other 128 KiB, so a path that eats large packets is found now and not in a collective (see
+``trial``). The first side confirms one connection only, and so takes it. So both take the same one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import random
 import socket
 from collections.abc import Coroutine
@@ -23,23 +20,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import msgspec
-
-from elevon.comm.nat.line import (
-    Line,
-    accept,
-    bound,
-    connect,
-    keep_alive,
-    meet,
-    prove,
-    receive,
-    send,
-)
+from elevon.comm.nat.line import accept, bound, connect, keep_alive
+from elevon.comm.nat.trial import Trial
 from elevon.comm.nat.whereabouts import Address
 from elevon.errors import CommunicatorError, WireError
 
-TEST_BYTES = 128 * 1024
 # Strangers that dial our port cost no more than these.
 MOST_INCOMING = 16
 # A NAT that answers strangers with a reset lets a SYN in only while one of its own is on the way,
@@ -50,18 +35,6 @@ MOST_INCOMING = 16
 SHORTEST_PAUSE_S = 0.0005
 LONGEST_PAUSE_S = 0.5
 PATIENCE = 1.02
-
-
-class Chosen(msgspec.Struct, frozen=True, tag=True):
-    """The first side takes this connection."""
-
-
-class Taken(msgspec.Struct, frozen=True, tag=True):
-    """The second side takes it, too."""
-
-
-_CHOSEN: msgspec.msgpack.Decoder[Chosen] = msgspec.msgpack.Decoder(Chosen)
-_TAKEN: msgspec.msgpack.Decoder[Taken] = msgspec.msgpack.Decoder(Taken)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -198,24 +171,22 @@ class _Attempt:
             self._close_loser(connection)
 
     async def _try(self, connection: socket.socket) -> None:
+        trial = Trial(connection, self._plan.key, self._plan.first)
+        await trial.test()
         if self._plan.first:
-            line = await prove(connection, self._plan.key, b"punch")
-            await _test(line, b"first", b"second")
-            await self._choose(line)
+            await self._choose(connection, trial)
         else:
-            _, line = await meet(connection, lambda _: self._plan.key)
-            await _test(line, b"second", b"first")
-            await line.receive(_CHOSEN)
-            await line.send(Taken())
+            await trial.confirm()
+            await trial.confirmed()
             self._win(connection)
 
-    async def _choose(self, line: Line) -> None:
-        # Held until the other side has answered or is gone: at most one is ever in question.
+    async def _choose(self, connection: socket.socket, trial: Trial) -> None:
+        # Held until the other side has confirmed or is gone: at most one is ever in question.
         async with self._choosing:
             if self._winner is None:
-                await line.send(Chosen())
-                await line.receive(_TAKEN)
-                self._win(line.connection)
+                await trial.confirm()
+                await trial.confirmed()
+                self._win(connection)
 
     def _win(self, connection: socket.socket) -> None:
         if not self._over.done():
@@ -238,24 +209,3 @@ class _Attempt:
             f" port {self._plan.port} ({tried or 'it has no address that could be dialed'}):"
             " use a relay, or let one of the two be reached from outside"
         )
-
-
-async def _test(line: Line, mine: bytes, theirs: bytes) -> None:
-    """Both ways at once: neither side may wait for the other to read.
-
-    Raises:
-        WireError: what came is not what was sent.
-    """
-    sending = asyncio.ensure_future(send(line.connection, _pattern(line, mine)))
-    try:
-        received = await receive(line.connection, TEST_BYTES)
-        await sending
-    finally:
-        sending.cancel()
-        await asyncio.wait({sending})
-    if not hmac.compare_digest(received, _pattern(line, theirs)):
-        raise WireError("what arrives is not what was sent")
-
-
-def _pattern(line: Line, side: bytes) -> bytes:
-    return hashlib.shake_128(line.session + side).digest(TEST_BYTES)

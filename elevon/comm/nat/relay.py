@@ -5,9 +5,10 @@ is the other side. It has two ports, of which the second is for observing only.
 
 Whoever comes proves within seconds that it belongs to a group, before anything else; strangers have
 a bounded number of places. A member attends on one connection, and is rung there when another
-calls; it answers on a new connection, and the two are joined. Everything has a limit: the time for
-a proof, for an answer, for a ring to be taken; the number of pairs, and what is held of one pair: a
-piece for each direction, so a receiver that is slow slows its sender and nobody else.
+calls; both do that from connections of their own, made beforehand, and these are joined. Everything
+has a limit: the time for a proof, for an answer, for a ring to be taken; the number of pairs, and
+what is held of one pair: a piece for each direction, so a receiver that is slow slows its sender
+and nobody else.
 
 What a relay learns: the names of groups and members, their addresses, who talks to whom, when and
 how much. It has no key that members prove themselves to each other with: it cannot pose as one, nor
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from elevon.comm.nat.errands import (
+    LATER,
     Answer,
     AnyErrand,
     Attend,
@@ -38,6 +40,8 @@ from elevon.comm.nat.errands import (
     Observed,
     Refused,
     Ring,
+    Wait,
+    checked,
     errand_of,
     relaying_key,
 )
@@ -56,6 +60,7 @@ class Limits:
     Attributes:
         strangers: connections that have not proved themselves yet.
         attending: members that can be called.
+        waiting: connections from which members mean to call or answer.
         pairs: joined at once, or about to be.
         proof_s: for a proof, and for taking any word of the relay.
         answer_s: from a call to its answer.
@@ -63,6 +68,7 @@ class Limits:
 
     strangers: int = 1024
     attending: int = 16_384
+    waiting: int = 16_384
     pairs: int = 4096
     proof_s: float = 5.0
     answer_s: float = 10.0
@@ -74,12 +80,12 @@ class Caller:
 
     Attributes:
         group: in which.
-        answered: gets the line of who answers.
+        answered: gets the line of who answers, and their letter.
         ended: whether the pair is no more.
     """
 
     group: tuple[str, int]
-    answered: asyncio.Future[Line] = field(default_factory=asyncio.Future)
+    answered: asyncio.Future[tuple[Line, bytes]] = field(default_factory=asyncio.Future)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -116,6 +122,7 @@ class RelayServer:
         self._attending: dict[tuple[tuple[str, int], str], Line] = {}
         self._calls: dict[bytes, Caller] = {}
         self._pairs = 0
+        self._waiting = 0
         self._epochs: OrderedDict[str, int] = OrderedDict()
         self._sessions: set[asyncio.Task[None]] = set()
         listeners = _listeners(host, port, second_port)
@@ -203,14 +210,32 @@ class RelayServer:
         finally:
             self._strangers -= 1
         errand = errand_of(claim)
-        if not await self._is_over(errand, line):
-            await self._carry_out(errand, line)
+        if await self._is_over(errand, line):
+            return
+        await self._carry_out(errand, line)
+
+    async def _wait(self, errand: Wait, line: Line) -> None:
+        if self._waiting >= self._limits.waiting:
+            await self._say(line, Refused("too many wait here already"))
+            return
+        self._waiting += 1
+        try:
+            await self._say(line, Observed(line.connection.getpeername(), self.second_port))
+            later = checked(await line.receive(LATER))
+        finally:
+            self._waiting -= 1
+        if later.group != errand.group:
+            raise WireError(f"{later.group} is not the group that it has proved to be of")
+        if not await self._is_over(later, line):
+            await self._carry_out(later, line)
 
     async def _carry_out(self, errand: AnyErrand, line: Line) -> None:
         if isinstance(errand, Observe):
             await self._say(line, Observed(line.connection.getpeername(), self.second_port))
         elif isinstance(errand, Attend):
             await self._attend(errand, line)
+        elif isinstance(errand, Wait):
+            await self._wait(errand, line)
         elif isinstance(errand, Call):
             await self._call(errand, line)
         else:
@@ -256,7 +281,7 @@ class RelayServer:
         number, caller = secrets.token_bytes(16), Caller(errand.group)
         self._calls[number] = caller
         try:
-            await self._ring(attendant, Ring(number, errand.name))
+            await self._ring(attendant, Ring(number, errand.name, errand.letter))
             await self._join(errand, line, caller)
         finally:
             self._calls.pop(number, None)
@@ -274,13 +299,14 @@ class RelayServer:
 
     async def _join(self, errand: Call, line: Line, caller: Caller) -> None:
         try:
-            other = await asyncio.wait_for(caller.answered, self._limits.answer_s)
+            other, letter = await asyncio.wait_for(caller.answered, self._limits.answer_s)
         except asyncio.TimeoutError:
             reason = f"{errand.to} did not answer within {self._limits.answer_s:g} s"
             await self._say(line, Refused(reason))
             return
-        for end in (line, other):
-            await self._say(end, Joined(end.connection.getpeername()))
+        # Both at once: they take it as the moment to dial each other.
+        for end, brought in ((line, letter), (other, b"")):
+            await self._say(end, Joined(end.connection.getpeername(), brought))
         await move_both_ways(line.connection, other.connection)
 
     async def _answer(self, errand: Answer, line: Line) -> None:
@@ -288,7 +314,7 @@ class RelayServer:
         if caller is None or caller.group != errand.group or caller.answered.done():
             await self._say(line, Refused("nobody waits for this answer any more"))
             return
-        caller.answered.set_result(line)
+        caller.answered.set_result((line, errand.letter))
         await caller.ended.wait()
 
     async def _say(self, line: Line, message: FromRelay) -> None:
