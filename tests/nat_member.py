@@ -165,8 +165,9 @@ def enter_world(settings: dict[str, Any]) -> None:
 def hold_to_contract(world: Any, clauses: list[str]) -> None:
     from elevon.testing.communicators import CONTRACT
     from tests.contract.tcp_member import holds, meet
+    from tests.nat_collectives import EACH_ONCE
 
-    chosen = [clause for clause in CONTRACT if clause.name in clauses]
+    chosen = [clause for clause in (EACH_ONCE, *CONTRACT) if clause.name in clauses]
     held = [str(clause) for number, clause in enumerate(chosen, 1) if holds(world, clause, number)]
     meet(world, 0)
     report(clauses=len(chosen), held=len(held))
