@@ -19,10 +19,10 @@ PATIENCE_S = 20.0
 EVERYBODY = 1
 
 
-def connected_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of one TCP connection."""
+def connected_pair(source: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
+    """Two ends of one TCP connection; the first has another address where ``source`` says so."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        one = socket.create_connection(listener.getsockname())
+        one = socket.create_connection(listener.getsockname(), source_address=(source, 0))
         other, _ = listener.accept()
     for end in (one, other):
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from elevon._native import Group, GroupFailed
+from elevon._native import Group, GroupFailed, Mesh
 from elevon.comm import reductions
-from tests.tcp_support import PATIENCE_S, Net, together
+from tests.tcp_support import PATIENCE_S, Net, connected_pair, together
 
 FEW_MESSAGES = (0.0, 1.0, 0.0)
 FEW_ROUNDS = (1.0, 0.0, 0.0)
@@ -114,7 +114,7 @@ def test_small_goes_in_few_messages_and_large_in_few_bytes(groups: Made) -> None
     assert large == ["direct", "slices"]
 
 
-def test_members_agree_on_the_highest_costs(groups: Made) -> None:
+def test_members_agree_on_the_highest_costs() -> None:
     net = Net(3)
     for place, mesh in enumerate(net.meshes):
         mesh.assume(1e-3 * place, 1e-5, 1e-9 / (place + 1))
@@ -125,7 +125,26 @@ def test_members_agree_on_the_highest_costs(groups: Made) -> None:
         mesh.close(0.0)
 
 
-def test_costs_that_cannot_be_are_an_error_of_the_caller(groups: Made) -> None:
+def test_costs_between_hosts_are_what_the_kernel_has_measured() -> None:
+    """Two addresses are two hosts, as far as anybody can see."""
+    found = []
+    for source in ("127.0.0.1", "127.0.0.2"):
+        meshes = [Mesh(place, 2) for place in range(2)]
+        for place, end in enumerate(connected_pair(source)):
+            meshes[place].attach(1 - place, end.detach(), "")
+        pair = [mesh.open(1, 0, [0, 1], "1") for mesh in meshes]
+        found.append(all_of(pair, lambda group: group.costs(PATIENCE_S)))
+        for mesh in meshes:
+            mesh.close(0.0)
+
+    (here, same_here), (there, same_there) = found
+    assert here == same_here == (5e-6, 15e-6, 0.1e-9)
+    assert there == same_there
+    assert 0 < there[0] - here[0] < 1  # half a round trip
+    assert there[2] > here[2]
+
+
+def test_costs_that_cannot_be_are_an_error_of_the_caller() -> None:
     net = Net(2)
     for costs in ((-1.0, 0.0, 0.0), (0.0, float("nan"), 0.0), (0.0, 0.0, float("inf"))):
         with pytest.raises(ValueError, match="not negative"):
@@ -137,7 +156,7 @@ def test_costs_that_cannot_be_are_an_error_of_the_caller(groups: Made) -> None:
         mesh.close(0.0)
 
 
-def test_a_choice_waits_for_costs_no_longer_than_the_deadline(groups: Made) -> None:
+def test_a_choice_waits_for_costs_no_longer_than_the_deadline() -> None:
     """The other one has not opened its first group, so nobody knows what it says."""
     net = Net(2)
     group = net.meshes[0].open(1, 0, [0, 1], "1")
