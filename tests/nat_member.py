@@ -118,14 +118,17 @@ def visit(settings: dict[str, Any]) -> None:
     heard()
     passages = reach_all(door, settings["calls"], settings["expects"])
     report(passages={name: passage.why_relayed for name, passage in passages.items()})
-    own, patience_s = settings["name"], settings.get("patience_s", PATIENCE_S)
-    report(whole=whole(passages, own, settings.get("bytes", 4096), patience_s))
+    if settings.get("mute"):
+        for each in passages.values():
+            each.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+    own = settings["name"]
+    report(whole=whole(passages, own, settings.get("bytes", 4096), PATIENCE_S))
     if "clauses" in settings:
         meet_contract(int(settings["name"]), passages, settings["clauses"])
         return
     report(ports={name: each.connection.getsockname()[1] for name, each in passages.items()})
-    for nbytes in sys.stdin:
-        report(whole=whole(passages, own, int(nbytes), patience_s))
+    for patience_s in sys.stdin:
+        report(whole=whole(passages, own, 4096, float(patience_s)))
     door.close()
 
 

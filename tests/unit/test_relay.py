@@ -212,17 +212,23 @@ def test_no_relay_is_told() -> None:
 def test_strangers_have_few_places_and_little_time(noise: bytes) -> None:
     with relay(Limits(strangers=3, proof_s=0.5)) as server:
         strangers = [socket.create_connection((server.host, server.port)) for _ in range(3)]
-        for stranger in strangers:
-            stranger.settimeout(PATIENCE_S)
-            stranger.sendall(noise)
         # Each hears a challenge and no more, and is closed.
         for stranger in strangers:
-            with contextlib.suppress(ConnectionResetError):
+            stranger.settimeout(PATIENCE_S)
+            with stranger, contextlib.suppress(ConnectionError):
+                stranger.sendall(noise)
                 while stranger.recv(1000):
                     pass
-            stranger.close()
-        with doors(server, "a", "b") as (a, b), passage(a, b, "b"):
-            assert server.pairs == 1
+        # Half a second may be too little for an honest one, too, where others have the cores.
+        wait_until(lambda: is_let_in(server))
+
+
+def is_let_in(server: RelayServer) -> bool:
+    try:
+        NatDoor(way(server, "a")).close()
+    except CommunicatorError:
+        return False
+    return True
 
 
 def test_a_crowd_of_strangers_is_turned_away() -> None:
@@ -410,8 +416,8 @@ def test_a_closed_door_is_closed() -> None:
         with pytest.raises(UsageError, match="closed"):
             b.reach("a")
         waiting.connection.settimeout(PATIENCE_S)
-        assert waiting.connection.recv(1) == b""
-        waiting.connection.close()
+        with waiting.connection, contextlib.suppress(ConnectionResetError):
+            assert waiting.connection.recv(1) == b""
         with pytest.raises(TimeoutError, match="nobody came to a within"):
             a.accept(0.05)
 
