@@ -21,7 +21,8 @@ from elevon.comm.waiting import Deadline
 from elevon.errors import CommunicatorError, UsageError, WireError
 
 # Who waits for the first rank waits a little longer, so that it can say whom it waits for itself.
-RELAY_GRACE_S = 0.2
+# Its notice goes through the store, and S3 or a busy host takes its time.
+RELAY_GRACE_S = 2.0
 
 
 class MediatedCommunicator(ArrayCommunicator):
