@@ -16,6 +16,7 @@ from elevon.comm.rendezvous.messages import (
     GroupName,
     Joining,
     Member,
+    Welcome,
     rendezvous_secret,
 )
 from elevon.comm.rendezvous.server import RendezvousServer
@@ -27,6 +28,7 @@ __all__ = [
     "Member",
     "Membership",
     "RendezvousServer",
+    "Welcome",
     "join",
     "rendezvous_secret",
 ]

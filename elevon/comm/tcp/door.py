@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -51,7 +53,47 @@ class Places:
     def __init__(self, mesh: _native.Mesh) -> None:
         self._mesh = mesh
         self._incarnations: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._connected: set[int] = set()
+        self._changed = threading.Condition()
+
+    @property
+    def own(self) -> int:
+        """The slot of this rank, which nobody else takes."""
+        return self._mesh.place
+
+    def missing(self, slots: Iterable[int]) -> set[int]:
+        """Those of the slots that nobody has connected for yet."""
+        return {slot for slot in slots if slot not in self._connected and slot != self.own}
+
+    def wait(self, slots: set[int], deadline: float, stop: Callable[[], bool]) -> set[int]:
+        """Wait until somebody has connected for all these slots.
+
+        Args:
+            slots: to wait for.
+            deadline: on the monotonic clock.
+            stop: ends the wait, at ``look_again``.
+
+        Returns:
+            Those that are missing still.
+        """
+
+        def over() -> bool:
+            return not self.missing(slots) or stop()
+
+        with self._changed:
+            self._changed.wait_for(over, max(deadline - time.monotonic(), 0.0))
+        return self.missing(slots)
+
+    def look_again(self) -> None:
+        """Those who wait are to ask whether they should stop."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def connected(self, slot: int) -> None:
+        """Both ends may use this connection from now on: the last word of the proof is said."""
+        with self._changed:
+            self._connected.add(slot)
+            self._changed.notify_all()
 
     def take(self, member: Meeting, connection: socket.socket) -> None:
         """Give the member its place; its connection belongs to the mesh then.
@@ -59,7 +101,7 @@ class Places:
         Raises:
             WireError: there is no such place, or the same or a later process has it.
         """
-        with self._lock:
+        with self._changed:
             known = self._incarnations.get(member.slot, 0)
             if not 0 <= member.slot < self._mesh.size or member.slot == self._mesh.place:
                 raise WireError(f"there is no place {member.slot} for {member.name}")
@@ -160,12 +202,16 @@ class _Guard:
         if wrapping is not None:
             guest = Guest(connection, caller, member.certificate)
             wrapping.admit(guest, lambda end: self._places.take(member, end))
-            return
+        else:
+            self._take(member, connection, caller.answer)
+        self._places.connected(member.slot)
+
+    def _take(self, member: Meeting, connection: socket.socket, answer: bytes) -> None:
         connection.settimeout(None)
         # The answer says "you are in", so it comes last; the caller sends nothing before it.
         with connection.dup() as answering:
             self._places.take(member, connection)
-            answering.sendall(caller.answer)
+            answering.sendall(answer)
 
     def _check(self, caller: Caller, wrapping: Wrapping | None) -> Meeting:
         member = msgspec.msgpack.decode(caller.claim, type=Meeting)

@@ -12,14 +12,24 @@ import secrets
 import socket
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
 from elevon import _native
 from elevon.comm.nat import NatDoor, NatKeys, Way
-from elevon.comm.rendezvous import GroupKeys, GroupName, Joining, Member, Membership, join
+from elevon.comm.rendezvous import (
+    GroupKeys,
+    GroupName,
+    Joining,
+    Member,
+    Membership,
+    Welcome,
+    join,
+)
 from elevon.comm.sockets import dial, prove_on
 from elevon.comm.tcp.door import Door, Meeting, Places
+from elevon.comm.tcp.links import Links
 from elevon.comm.tcp.world import TcpWorld
 from elevon.comm.tls import Cover, Wrapping, can_encrypt
 from elevon.errors import CommunicatorError, UsageError, WireError
@@ -46,6 +56,8 @@ class Entrance:
         tls: whether direct connections are TLS; either all ranks of a world say so or none. What
             goes through the relay always is.
         shares_memory: whether large messages between ranks of one host may go around the sockets.
+        lazy: whether pairs are connected only when a group needs them. A replacement of a lost
+            rank connects with all in any case: that it is gone shows on its connections.
     """
 
     rendezvous: str
@@ -59,10 +71,11 @@ class Entrance:
     relay_secret: bytes = field(default=b"", repr=False)
     tls: bool = False
     shares_memory: bool = True
+    lazy: bool = False
 
 
 def enter(entrance: Entrance, secret: bytes) -> TcpWorld:
-    """Come in; returns when all ranks of the world are connected with each other.
+    """Come in; returns when all ranks of the world are there, and connected unless it is lazy.
 
     Args:
         entrance: where and as whom.
@@ -97,9 +110,12 @@ def _enter(entrance: Entrance, secret: bytes, nat: NatDoor | None) -> TcpWorld:
         undo.pop_all()
     mesh = _native.Mesh(membership.welcome.slot, entrance.size, entrance.shares_memory)
     held = (door, membership) if nat is None else (nat, door, membership)
-    world = TcpWorld(mesh, held, cover)
+    dialing = _Dialing(keys.meeting, nat, cover)
+    links = _open_door(mesh, door, membership, dialing)
+    world = TcpWorld(mesh, held, cover, links)
     try:
-        _connect(mesh, door, membership, _Dialing(keys.meeting, nat, cover))
+        if not entrance.lazy or membership.welcome.incarnation > entrance.size:
+            links.connect_all()
         membership.complete()
     except BaseException:
         world.leave()
@@ -159,7 +175,7 @@ def _covered(connection: socket.socket, session: bytes, wrapping: Wrapping | Non
     return connection if wrapping is None else wrapping.follow(connection, session)
 
 
-def _connect(mesh: _native.Mesh, door: Door, membership: Membership, dialing: _Dialing) -> None:
+def _open_door(mesh: _native.Mesh, door: Door, membership: Membership, dialing: _Dialing) -> Links:
     me, places = membership.welcome, Places(mesh)
     door.open(places, dialing.key, me.slot, me.incarnation)
     if dialing.nat is not None:
@@ -167,18 +183,22 @@ def _connect(mesh: _native.Mesh, door: Door, membership: Membership, dialing: _D
             target=_let_in, args=(dialing.nat, door), name="arrivals", daemon=True
         )
         arrivals.start()
-    for member in me.members:
-        claim = Meeting(
-            slot=me.slot,
-            incarnation=me.incarnation,
-            name=own_name(),
-            to_slot=member.slot,
-            to_incarnation=member.incarnation,
-        )
-        connection = _reach(member, dialing, claim)
-        connection.settimeout(None)
-        them = Meeting(member.slot, member.incarnation, member.name, me.slot, me.incarnation)
-        places.take(them, connection)
+    return Links(places, me.members, partial(_connect, places, dialing, me))
+
+
+def _connect(places: Places, dialing: _Dialing, me: Welcome, member: Member) -> None:
+    claim = Meeting(
+        slot=me.slot,
+        incarnation=me.incarnation,
+        name=own_name(),
+        to_slot=member.slot,
+        to_incarnation=member.incarnation,
+    )
+    connection = _reach(member, dialing, claim)
+    connection.settimeout(None)
+    them = Meeting(member.slot, member.incarnation, member.name, me.slot, me.incarnation)
+    places.take(them, connection)
+    places.connected(member.slot)
 
 
 def _let_in(nat: NatDoor, door: Door) -> None:

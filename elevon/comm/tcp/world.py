@@ -1,8 +1,8 @@
 """The TCP world of a rank: opens private groups of slots over its connections.
 
 Before it: ``group`` and a mesh whose places are the agent's slots. After it: ``agent.rank`` has
-exactly one. Opening a group is local: who is not there yet is waited for by the first collective,
-and what comes for a group before it is opened here is kept.
+exactly one. Opening a group is local where its members are connected: who is not there yet is
+waited for by the first collective, and what comes for a group before it is opened here is kept.
 """
 
 from __future__ import annotations
@@ -39,6 +39,19 @@ class Flushable(Protocol):
         """Give it up, after at most this long for what is still to be sent."""
 
 
+class Connecting(Protocol):
+    """What makes connections when a group needs them; see ``links``."""
+
+    def connect(self, members: Sequence[int], context: int, within_s: float | None) -> None:
+        """Connect with all members, or return early once their group was given up."""
+
+    def give_up(self, context: int) -> None:
+        """Wait for the members of this group no more."""
+
+    def forget(self, context: int) -> None:
+        """The group is gone."""
+
+
 class TcpWorld:
     """All ranks that can form groups, as one of them sees it.
 
@@ -46,6 +59,7 @@ class TcpWorld:
         mesh: the connections; its places are the slots.
         held: what is to be closed with it.
         carrier: what is between the mesh and the network, if anything.
+        links: makes the connections that a group lacks, or None where all are there.
     """
 
     def __init__(
@@ -53,10 +67,12 @@ class TcpWorld:
         mesh: _native.Mesh,
         held: Sequence[Closable] = (),
         carrier: Flushable | None = None,
+        links: Connecting | None = None,
     ) -> None:
         self._mesh = mesh
         self._held = tuple(held)
         self._carrier = carrier
+        self._links = links
         self._ground = Ground(mesh, BufferPool())
         self._members: dict[int, tuple[int, ...]] = {}
         self._lonely = itertools.count(_FIRST_LONELY)
@@ -116,7 +132,7 @@ class TcpWorld:
 
         Raises:
             UsageError: the slots or the context are wrong.
-            MemberLost: a member is dead.
+            MemberLost: a member is dead, or cannot be connected with.
             GroupAborted: the group was ended before it was opened here.
         """
         members = tuple(slots)
@@ -126,6 +142,8 @@ class TcpWorld:
         known = self._members.get(context, members)
         if known != members:
             raise UsageError(f"context {context} is the group of slots {known}, not of {members}")
+        if self._links is not None:
+            self._links.connect(members, context, timeout_s)
         space = Space(context, 0, str(context), members)
         comm = TcpCommunicator(self._ground, space, timeout_s, _keep)
         comm.check()
@@ -144,12 +162,16 @@ class TcpWorld:
             lost: whether that rank is dead.
         """
         self._mesh.interrupt(context, "lost" if lost else "aborted", reason, rank)
+        if self._links is not None:
+            self._links.give_up(context)
 
     def evict(self, contexts: Iterable[int]) -> None:
         """Forget groups; unknown contexts are passed over."""
         for context in contexts:
             self._members.pop(context, None)
             self._mesh.forget(context)
+            if self._links is not None:
+                self._links.forget(context)
 
     def repair(self, lost: Sequence[int], command: Sequence[str] | None = None) -> None:
         """Nothing to do: a replacement comes in by the door, while everybody works on."""

@@ -1,0 +1,93 @@
+"""The connections of a rank that makes them only when a group needs them.
+
+Before it: ``door`` and the members that the rendezvous named. After it: ``entering`` makes one,
+and ``world`` asks it whenever a group is opened. Of each pair the one that joined later dials, so
+the other can only wait for it; both open the group, so both come. A group's own connections are
+complete before its first collective: an abort has to reach every member at once (see
+docs/decisions/0008-a-large-world-is-connected-group-by-group.md).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from elevon.comm.rendezvous import Member
+from elevon.comm.tcp.door import Places
+from elevon.errors import CommunicatorError, MemberLost
+
+CONNECTED_WITHIN_S = 30.0
+
+
+class Links:
+    """Connects places on demand. Any thread may call ``give_up`` while another waits.
+
+    Args:
+        places: where connections go, those too that come by the door.
+        members: those who were there before this rank, whom it has to dial.
+        dial: connects one of them and takes it to its place.
+    """
+
+    def __init__(
+        self, places: Places, members: Iterable[Member], dial: Callable[[Member], None]
+    ) -> None:
+        self._places = places
+        self._dial = dial
+        self._to_dial = {member.slot: member for member in members}
+        self._given_up: set[int] = set()
+        self._lock = threading.Lock()
+
+    def connect_all(self) -> None:
+        """Dial everybody now.
+
+        Raises:
+            CommunicatorError: one of them cannot be reached.
+        """
+        for slot in sorted(self._to_dial):
+            self._dial_once(slot)
+
+    def connect(self, members: Sequence[int], context: int, within_s: float | None) -> None:
+        """Connect this rank with the other members of a group; returns early once given up.
+
+        Args:
+            members: slots, this rank's own among them.
+            context: of the group.
+            within_s: seconds that the others may take to come; at most CONNECTED_WITHIN_S.
+
+        Raises:
+            MemberLost: one of them cannot be reached, or has not come in time.
+        """
+        missing = self._places.missing(members)
+        if not missing:
+            return
+        deadline = time.monotonic() + min(within_s or CONNECTED_WITHIN_S, CONNECTED_WITHIN_S)
+        for slot in sorted(missing):
+            try:
+                self._dial_once(slot)
+            except CommunicatorError as error:  # noqa: PERF203 - it is one at most
+                raise MemberLost(str(error), rank=members.index(slot)) from error
+        missing = self._places.wait(missing, deadline, lambda: context in self._given_up)
+        if missing and context not in self._given_up:
+            raise MemberLost(
+                f"slots {sorted(missing)} have not connected with slot {self._places.own}: they "
+                "did not open the group in time",
+                rank=members.index(min(missing)),
+            )
+
+    def give_up(self, context: int) -> None:
+        """Wait no more for the members of a group: it has ended."""
+        self._given_up.add(context)
+        self._places.look_again()
+
+    def forget(self, context: int) -> None:
+        """The group is gone."""
+        self._given_up.discard(context)
+
+    def _dial_once(self, slot: int) -> None:
+        # Two threads that open groups at once must not dial the same member twice.
+        with self._lock:
+            # Its successor may have come by the door in the meantime.
+            if slot in self._to_dial and self._places.missing([slot]):
+                self._dial(self._to_dial[slot])
+            self._to_dial.pop(slot, None)
