@@ -53,6 +53,8 @@ ORPHANED_AFTER_S = 15.0
 ORPHANED_EXIT_CODE = 75
 CONTROL_LOST_EXIT_CODE = 76
 CUT_OFF_EXIT_CODE = 77
+# Ranks of a larger TCP world connect when a task first brings them together.
+CONNECTED_AT_ONCE = 32
 
 
 class Channels:
@@ -274,6 +276,7 @@ def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -
         relay=connection.relay,
         relay_secret=connection.relay_secret,
         tls="tls" in options,
+        lazy=int(ranks) > CONNECTED_AT_ONCE,
     )
     return enter(entrance, connection.keys.group_secret)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,10 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from elevon.agent import rank
+from elevon.comm import tcp
 from elevon.comm.rendezvous import GroupName, RendezvousServer, rendezvous_secret
 from elevon.comm.tcp import Entrance, TcpWorld, enter, entering
 from elevon.comm.tcp.door import Meeting
 from elevon.errors import GroupAborted, MemberLost
+from elevon.wire.keys import ConnectionFile, Keyring
 
 SECRET = secrets.token_bytes(32)
 PATIENCE_S = 20.0
@@ -45,20 +47,24 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
     return found
 
 
-def entered(server: RendezvousServer, slot: int) -> TcpWorld:
-    group = GroupName("job", 1)
-    return enter(
-        Entrance(
-            server.address, group, f"rank {slot}", slot, SIZE, deadline_s=PATIENCE_S, lazy=True
-        ),
-        SECRET,
+def entered(server: RendezvousServer, slot: int, tls: bool = False) -> TcpWorld:
+    entrance = Entrance(
+        rendezvous=server.address,
+        group=GroupName("job", 1),
+        worker=f"rank {slot}",
+        slot=slot,
+        size=SIZE,
+        deadline_s=PATIENCE_S,
+        tls=tls,
+        lazy=True,
     )
+    return enter(entrance, SECRET)
 
 
 @contextmanager
-def lazy_worlds(server: RendezvousServer) -> Iterator[list[TcpWorld]]:
+def lazy_worlds(server: RendezvousServer, tls: bool = False) -> Iterator[list[TcpWorld]]:
     with ThreadPoolExecutor(SIZE) as pool:
-        worlds = list(pool.map(lambda slot: entered(server, slot), range(SIZE)))
+        worlds = list(pool.map(lambda slot: entered(server, slot, tls), range(SIZE)))
     yield worlds
     for world in worlds:
         world.leave()
@@ -92,10 +98,11 @@ def test_a_pair_is_connected_when_a_group_needs_it_and_stays(
         assert len(pairs) == 6
 
 
-def test_many_groups_may_be_opened_at_once(server: RendezvousServer) -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_many_groups_may_be_opened_at_once(server: RendezvousServer, tls: bool) -> None:
     """Each rank connects for one group on each of its threads, in orders of their own."""
     groups = {1: (0, 1, 2), 2: (1, 2, 3), 3: (3, 0, 1), 4: (2, 3, 0)}
-    with lazy_worlds(server) as worlds, ThreadPoolExecutor(len(groups)) as pool:
+    with lazy_worlds(server, tls) as worlds, ThreadPoolExecutor(len(groups)) as pool:
         found = pool.map(lambda at: totals(worlds, groups[at], at), groups)
 
         assert [set(each) for each in found] == [{sum(groups[at])} for at in groups]
@@ -174,12 +181,13 @@ def test_a_member_that_comes_by_the_door_is_not_dialed_again(
         assert len(pairs) == before
 
 
-def test_giving_up_is_forgotten_with_the_group(server: RendezvousServer) -> None:
-    with lazy_worlds(server) as worlds:
-        ended = threading.Event()
-        for world in worlds:
-            world.interrupt(1, "for a test")
-            world.evict([1])
-        ended.set()
+@pytest.mark.parametrize(("ranks", "lazy"), [(32, False), (33, True)])
+def test_a_large_pilot_is_lazy(monkeypatch: pytest.MonkeyPatch, ranks: int, lazy: bool) -> None:
+    asked: list[Entrance] = []
+    monkeypatch.setattr(tcp, "enter", lambda entrance, secret: asked.append(entrance))
+    monkeypatch.setattr(rank, "tie", lambda parent: None)
+    connection = ConnectionFile(session="s", pilot="p", directory="d", keys=Keyring.new())
 
-        assert totals(worlds, (0, 1, 2, 3), 2) == [6, 6, 6, 6]
+    rank.enter_world(connection, 1, ["127.0.0.1:1", "0", str(ranks)])
+
+    assert [each.lazy for each in asked] == [lazy]
