@@ -198,6 +198,13 @@ def test_what_names_no_store_is_refused(url: str) -> None:
         open_store(url, "job", 1)
 
 
+def test_a_redis_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as url:
+        gone = url
+    with pytest.raises(CommunicatorError, match="no answer from Redis"):
+        open_store(gone, "job", 1)
+
+
 def test_a_directory_that_cannot_be_had(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 

@@ -32,10 +32,13 @@ class RedisStore:
 
     Raises:
         UsageError: the URL is none, or the client library is not installed.
+        CommunicatorError: there is no Redis, or it does not let us in.
     """
 
     def __init__(self, url: str, job: str, epoch: int, kept_s: float = KEPT_S) -> None:
         self._link = RedisLink(url)
+        with self._link.asking() as client:
+            client.ping()  # told now, and not by the first collective
         self._kept_s = kept_s
         # Braces keep all of a job on one node of a cluster, where one command may wait for several.
         self._prefix = f"elevon:{{{quote(job, safe='')}}}:{epoch}:"

@@ -129,6 +129,8 @@ async def run_errand(
         return await asyncio.wait_for(
             prove(connection, way.keys.relaying, claim(errand)), way.within_s
         )
+    except ConnectionRefusedError as error:
+        raise CommunicatorError(f"{where} is not there: {error}") from error
     except ConnectionError as error:
         raise CommunicatorError(
             f"{where} does not let {way.name} in: {error}; it may be another session's"
