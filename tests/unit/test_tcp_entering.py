@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import replace
 from typing import Any
 
@@ -369,6 +370,30 @@ def test_silent_strangers_keep_nobody_out(door: tuple[Door, _native.Mesh]) -> No
         assert is_connected(door[1])
     for stranger in silent:
         stranger.close()
+
+
+@pytest.mark.parametrize("where", ["rendezvous.server", "tcp.door"])
+def test_whoever_finds_no_room_waits_for_it(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    monkeypatch.setattr(f"elevon.comm.{where}.MOST_STRANGERS", 2)
+    with contextlib.ExitStack() as opened:
+        if where == "tcp.door":
+            inside, mesh = Door("127.0.0.1"), _native.Mesh(0, 2)
+            opened.callback(mesh.close, 0.0)
+            opened.callback(inside.close)
+            inside.open(Places(mesh), KEYS.meeting, 0, 3)
+            port, come = inside.port, lambda: knock(inside)
+        else:
+            server = RendezvousServer(rendezvous_secret(SECRET))
+            opened.callback(server.close)
+            port, come = server.port, lambda: join(server.address, GROUP, KEYS.joining, joining())
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(come)
+            with pytest.raises(NotInTime):
+                coming.result(0.2)  # is neither let in nor sent away
+            for stranger in silent:
+                stranger.close()
+            coming.result(PATIENCE_S).close()
 
 
 # ------------------------------------------------------------------ the registry alone

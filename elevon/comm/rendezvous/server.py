@@ -5,7 +5,7 @@ rendezvous`` one for everybody's. It knows the joining keys only, so it can intr
 other but not pose as one. Each rank keeps its connection: when that ends, its slot is free again.
 
 Everything has a limit: the time for a proof, the length of a message, the number of strangers. A
-silent or slow client costs one of the places for strangers, for a few seconds.
+silent or slow client costs one of the places for strangers, for a few seconds; others wait.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import msgspec
 
 from elevon.comm import proof
 from elevon.comm.rendezvous.messages import (
+    MOST_MEMBERS,
     Complete,
     FromRank,
     FromRendezvous,
@@ -36,6 +37,8 @@ from elevon.errors import CommunicatorError, ElevonError, WireError
 
 PROOF_WITHIN_S = 5.0
 MOST_STRANGERS = 1024
+# Beyond those: a world of thousands starts at once, and who has to wait is served within a second.
+MOST_WAITING = MOST_MEMBERS
 LONGEST_WAIT_S = 3600.0
 BACKLOG = 4096
 CANCEL_AGAIN_S = 0.05
@@ -61,7 +64,8 @@ class RendezvousServer:
     def __init__(self, secret: bytes, host: str = "127.0.0.1", port: int = 0) -> None:
         self._secret = secret
         self._registry = Registry()
-        self._strangers = 0
+        self._unproved = 0
+        self._room = asyncio.Semaphore(MOST_STRANGERS)
         self._sessions: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._waiting: dict[_Matter, set[asyncio.Future[None]]] = {}
@@ -127,14 +131,15 @@ class RendezvousServer:
                 await asyncio.wait_for(writer.wait_closed(), PROOF_WITHIN_S)
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._strangers >= MOST_STRANGERS:
+        if self._unproved >= MOST_WAITING:
             return
-        self._strangers += 1
+        self._unproved += 1
         try:
-            name, line = await asyncio.wait_for(self._meet(reader, writer), PROOF_WITHIN_S)
-            joining = await asyncio.wait_for(line.receive(), PROOF_WITHIN_S)
+            async with self._room:
+                name, line = await asyncio.wait_for(self._meet(reader, writer), PROOF_WITHIN_S)
+                joining = await asyncio.wait_for(line.receive(), PROOF_WITHIN_S)
         finally:
-            self._strangers -= 1
+            self._unproved -= 1
         if isinstance(joining, Joining):
             await self._admit(name, line, joining)
 

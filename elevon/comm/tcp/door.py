@@ -5,7 +5,7 @@ all who were there before it, so a replacement of a lost rank comes in by the sa
 did at the start, at any time, and nobody has to stop working for it.
 
 Whoever knocks has to prove that it belongs to this group and epoch, within seconds, before a byte
-of it reaches the engine; strangers wait in a bounded number of threads, each with its own end.
+of it reaches the engine; strangers are met in a bounded number of threads, each with its own end.
 """
 
 from __future__ import annotations
@@ -150,9 +150,9 @@ class Door:
             connection: which is the door's from now on.
             relayed: whether a relay moves its bytes.
         """
-        if not self._strangers.acquire(blocking=False):
-            connection.close()
-            return
+        # Of a large world that starts at once many come together: the others wait, in the kernel's
+        # queue, and a silent stranger gives its place up within seconds.
+        self._strangers.acquire()
         threading.Thread(
             target=self._attend, args=(connection, relayed), name="stranger", daemon=True
         ).start()
