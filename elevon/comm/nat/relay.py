@@ -12,8 +12,9 @@ and nobody else.
 
 What a relay learns: the names of groups and members, their addresses, who talks to whom, when and
 how much. It has no key that members prove themselves to each other with: it cannot pose as one, nor
-change what they agree on. What follows is TLS between the two (``comm.tls``), whatever they do on
-direct connections, so a relay moves ciphertext of authenticated pairs only.
+change what they agree on. What they then send each other is TLS (``comm.tls``), whatever they do on
+direct connections, so it moves ciphertext of authenticated pairs only. It can read the proofs that
+come before: slots, host names and process numbers.
 """
 
 from __future__ import annotations
