@@ -13,7 +13,8 @@ from elevon.comm.rendezvous import RendezvousServer, rendezvous_secret
 from tests.contract.tcp_member import clauses_for
 from tests.tcp_support import ranks
 
-pytestmark = pytest.mark.no_mpi
+# Tens of processes that compute for seconds each, on as many cores as there are.
+pytestmark = [pytest.mark.no_mpi, pytest.mark.timeout(300)]
 
 MEMBER = Path(__file__).with_name("tcp_member.py")
 #: How messages go, and the size of the group.
@@ -24,7 +25,7 @@ SMALL = [
     ("tls", 3),
 ]
 LARGE = [("memory", 16)]
-LIMIT_S = 100.0
+LIMIT_S = 250.0
 
 Said = list[tuple[str, str]]
 
