@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,7 +35,8 @@ from elevon.comm.rendezvous import (
 )
 
 SESSION: Final = secrets.token_bytes(32)
-WITHIN_S: Final = 120.0
+#: Where one fails, the others wait so long for it.
+WITHIN_S: Final = 30.0
 #: Threads of ranks need little; the usual 8 MiB each are only reserved, but counted by some limits.
 STACK_BYTES: Final = 512 * 1024
 
@@ -153,7 +154,9 @@ def _meet(pool: ThreadPoolExecutor, address: str, ranks: int) -> float:
         return membership
 
     started = time.perf_counter()
-    held = list(pool.map(come, members))
+    coming = [pool.submit(come, member) for member in members]
+    ended, _ = wait(coming, return_when=FIRST_EXCEPTION)
+    held = [each.result() for each in ended]  # raises what the first that failed has raised
     seconds = time.perf_counter() - started
     list(pool.map(lambda membership: membership.close(), held))
     return seconds
