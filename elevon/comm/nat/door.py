@@ -116,6 +116,8 @@ class NatDoor:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
+        # Not by the thread itself: it may be at its end while we still want to stop it.
+        self._loop.close()
         while not self._arrived.empty():
             passage = self._arrived.get()
             if passage is not None:
@@ -123,10 +125,7 @@ class NatDoor:
         self._arrived.put(None)
 
     def _run(self, started: Future[None]) -> None:
-        try:
-            self._loop.run_until_complete(self._serve(started))
-        finally:
-            self._loop.close()
+        self._loop.run_until_complete(self._serve(started))
 
     async def _serve(self, started: Future[None]) -> None:
         self._stop = asyncio.Event()
