@@ -18,7 +18,7 @@ constexpr int kEvents = 64;
 // Twice a barrier; whoever is later than that is late for a reason.
 constexpr std::chrono::microseconds kSpin{100};
 // A yield that takes this long has given the core to a process that computes, for its whole time
-// slice of 3 to 5 ms. It is paid back: nobody spins before a hundred times as much has gone by.
+// slice of 3 to 5 ms. It is paid back: nobody spins before twenty times as much has gone by.
 constexpr std::chrono::microseconds kLongYield{500};
 constexpr int kPaidBack = 20;
 

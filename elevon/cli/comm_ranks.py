@@ -25,6 +25,8 @@ Timed: TypeAlias = tuple[str, int, float]
 REPEATS: Final = ((4096, 400), (2 << 20, 60), (32 << 20, 12))
 LEAST_REPEATS: Final = 6
 WARM_UP: Final = 3
+#: A rank that has just come loads libraries beside its first task, on a thread of its own.
+SETTLED_AFTER_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,15 @@ def measure(comm: Communicator) -> list[Timed]:
     Raises:
         ValueError: a result is wrong.
     """
+    _settle(comm)
     return [(call.op, call.size, _median(comm, call)) for call in CALLS]
+
+
+def _settle(comm: Communicator) -> None:
+    """Keep the ranks busy, all for equally many turns, until none of them is new any more."""
+    started = time.monotonic()
+    while comm.allreduce(np.array(time.monotonic() - started), "min") < SETTLED_AFTER_S:
+        comm.barrier()
 
 
 def _median(comm: Communicator, call: Call) -> float:
