@@ -39,7 +39,8 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
             communicator="tcp".
         relay_secret_file: the file with the relay's secret, on the host that submits.
         walltime_s: seconds after which the pilot ends by itself, or None.
-        start_timeout_s: seconds in which agent and ranks must be up.
+        start_timeout_s: seconds in which agent and ranks must be up, and later on a world that is
+            started again, or the successor of a lost rank.
         client_grace_s: seconds that the agent lives on after its last client fell silent.
         abort_grace_s: seconds that a rank has to leave a failed task before it is killed.
         communicator_cache: how many private communicators are kept for gangs that come again;
