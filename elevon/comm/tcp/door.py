@@ -65,12 +65,12 @@ class Places:
         """Those of the slots that nobody has connected for yet."""
         return {slot for slot in slots if slot not in self._connected and slot != self.own}
 
-    def wait(self, slots: set[int], deadline: float, stop: Callable[[], bool]) -> set[int]:
+    def wait(self, slots: set[int], deadline: float | None, stop: Callable[[], bool]) -> set[int]:
         """Wait until somebody has connected for all these slots.
 
         Args:
             slots: to wait for.
-            deadline: on the monotonic clock.
+            deadline: on the monotonic clock, or None.
             stop: ends the wait, at ``look_again``.
 
         Returns:
@@ -81,7 +81,8 @@ class Places:
             return not self.missing(slots) or stop()
 
         with self._changed:
-            self._changed.wait_for(over, max(deadline - time.monotonic(), 0.0))
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            self._changed.wait_for(over, left)
         return self.missing(slots)
 
     def look_again(self) -> None:

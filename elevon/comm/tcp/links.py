@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from elevon.comm.rendezvous import Member
 from elevon.comm.tcp.door import Places
-from elevon.errors import CommunicatorError, MemberLost
-
-CONNECTED_WITHIN_S = 30.0
+from elevon.errors import CollectiveTimeout, CommunicatorError, MemberLost
 
 
 class Links:
@@ -53,15 +51,17 @@ class Links:
         Args:
             members: slots, this rank's own among them.
             context: of the group.
-            within_s: seconds that the others may take to come; at most CONNECTED_WITHIN_S.
+            within_s: seconds that the others may take to come, as in a collective; None is no
+                limit: what has ended them ends the group, too.
 
         Raises:
-            MemberLost: one of them cannot be reached, or has not come in time.
+            MemberLost: one of them cannot be reached.
+            CollectiveTimeout: one of them has not come in time.
         """
         missing = self._places.missing(members)
         if not missing:
             return
-        deadline = time.monotonic() + min(within_s or CONNECTED_WITHIN_S, CONNECTED_WITHIN_S)
+        deadline = None if within_s is None else time.monotonic() + within_s
         for slot in sorted(missing):
             try:
                 self._dial_once(slot)
@@ -69,9 +69,9 @@ class Links:
                 raise MemberLost(str(error), rank=members.index(slot)) from error
         missing = self._places.wait(missing, deadline, lambda: context in self._given_up)
         if missing and context not in self._given_up:
-            raise MemberLost(
+            raise CollectiveTimeout(
                 f"slots {sorted(missing)} have not connected with slot {self._places.own}: they "
-                "did not open the group in time",
+                f"did not open group {context} within {within_s:g} s",
                 rank=members.index(min(missing)),
             )
 

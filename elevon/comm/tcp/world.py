@@ -133,6 +133,7 @@ class TcpWorld:
         Raises:
             UsageError: the slots or the context are wrong.
             MemberLost: a member is dead, or cannot be connected with.
+            CollectiveTimeout: a member that has to connect first has not come in time.
             GroupAborted: the group was ended before it was opened here.
         """
         members = tuple(slots)
