@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import json
 import socket
@@ -10,9 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elevon._native import Group, Mesh
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 20.0
@@ -27,6 +31,18 @@ def connected_pair(source: str = "127.0.0.1") -> tuple[socket.socket, socket.soc
     for end in (one, other):
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return one, other
+
+
+def without_cryptography(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an environment without the extra "tls"."""
+    real = builtins.__import__
+
+    def absent(name: str, *rest: Any) -> Any:
+        if name.startswith("cryptography"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
 
 
 class Net:

@@ -3,10 +3,9 @@
 Before it: ``executor`` and the world of its launcher. After it: the agent starts it (``python -m
 elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS [tls]]``) and sends it work; with a
 rendezvous its world is one of TCP connections, with a store in the connection file it goes through
-that, without either it is MPI's. The main thread runs tasks
-and blocks on its work channel in between, never inside MPI, where it would spin. The control
-thread answers heartbeats and interrupts while a task runs, and ends the process when the agent is
-gone: an orphaned rank must not live on.
+that, without either it is MPI's. The main thread runs tasks and blocks on its work channel in
+between, never inside MPI, where it would spin. The control thread answers heartbeats and interrupts
+while a task runs, and ends the process when the agent is gone: an orphaned rank must not live on.
 """
 
 from __future__ import annotations

@@ -64,6 +64,23 @@ def dialing(people: Crew, lab: Laboratory) -> tuple[list[Member], list[list[Any]
     return [one, other], [one.hear("observed"), other.hear("observed")]
 
 
+def entering(people: Crew, lab: Laboratory, **settings: Any) -> list[Member]:
+    """Ranks in all houses that enter one world, and then call some collectives."""
+    return [
+        people.start(
+            place,
+            does="enter",
+            name=str(slot),
+            size=len(lab.clients),
+            host=place.address,
+            rendezvous=people.rendezvous,
+            clauses=["alltoallv", "large alltoallv", "bcast"],
+            **settings,
+        )
+        for slot, place in enumerate(lab.clients)
+    ]
+
+
 def plan(key: str, within_s: float, *targets: list[Any]) -> str:
     return json.dumps({"targets": targets, "key": key, "within_s": within_s})
 
@@ -280,18 +297,7 @@ def test_transfers_are_correct_where_packets_are_lost() -> None:
 def test_ranks_enter_their_world_from_behind_nats() -> None:
     """By the rendezvous, as ranks of a pilot do; only the symmetric one needs the relay."""
     with laboratory(CONE, CONE, SYMMETRIC) as lab, crew(lab.public) as people:
-        members = [
-            people.start(
-                place,
-                does="enter",
-                name=str(slot),
-                size=3,
-                host=place.address,
-                rendezvous=people.rendezvous,
-                clauses=["alltoallv", "large alltoallv", "bcast"],
-            )
-            for slot, place in enumerate(lab.clients)
-        ]
+        members = entering(people, lab)
         assert [member.hear("entered") for member in members] == ["0", "1", "2"]
         assert people.relays(2)
         for member in members:
@@ -303,19 +309,7 @@ def test_ranks_enter_their_world_from_behind_nats() -> None:
 def test_two_speak_tls_through_their_nats(homes: Laboratory) -> None:
     """Punched, so nothing but their own wish makes them."""
     with crew(homes.public) as people:
-        members = [
-            people.start(
-                place,
-                does="enter",
-                name=str(slot),
-                size=2,
-                host=place.address,
-                rendezvous=people.rendezvous,
-                clauses=["alltoallv", "large alltoallv", "bcast"],
-                tls=True,
-            )
-            for slot, place in enumerate(homes.clients)
-        ]
+        members = entering(people, homes, tls=True)
         assert all("tls pump" in member.hear("threads") for member in members)
         assert people.relays(0)
         for member in members:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import secrets
 import socket
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from elevon.comm.nat import RelayServer, passage, pump, relay_secret
 from elevon.comm.rendezvous import GroupName, RendezvousServer, rendezvous_secret
 from elevon.comm.tcp import Entrance, TcpWorld, enter
 from elevon.errors import CommunicatorError, UsageError
+from tests.tcp_support import without_cryptography
 
 SECRET = secrets.token_bytes(32)
 GROUP = GroupName("job", 1)
@@ -150,17 +150,6 @@ def test_who_cannot_encrypt_has_direct_connections(
     without_cryptography(monkeypatch)
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(total, entered(pair(entrance)))) == [3, 3]
-
-
-def without_cryptography(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def absent(name: str, *rest: Any) -> Any:
-        if name.startswith("cryptography"):
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
 
 
 @pytest.mark.parametrize("address", ["relay", "relay:", ":1", "relay:http"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import errno
 import secrets
@@ -32,7 +31,7 @@ from elevon.comm.tls import Cover, Guest, Wrapping, need_cryptography, pump, wra
 from elevon.comm.tls.identity import Identity
 from elevon.errors import CommunicatorError, DescriptionError, MemberLost, UsageError, WireError
 from elevon.model.pilots import PilotDescription
-from tests.tcp_support import connected_pair
+from tests.tcp_support import connected_pair, without_cryptography
 
 SECRET = secrets.token_bytes(32)
 GROUP = GroupName("job", 1)
@@ -465,14 +464,7 @@ def test_a_description_that_cannot_have_tls_is_refused(other: dict[str, Any]) ->
 
 
 def test_without_its_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name.startswith("cryptography"):
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    without_cryptography(monkeypatch)
 
     with pytest.raises(UsageError, match=r"elevon\[tls\]"):
         need_cryptography()
