@@ -50,7 +50,7 @@ def choose_launcher(pilot: PilotFile) -> Launcher:
     secret = rendezvous_secret(pilot.connection.keys.group_secret)
     if pilot.description.tls:
         need_cryptography()  # said once, before any rank is started
-    return ProcessLauncher(RendezvousServer(secret), tls=pilot.description.tls)
+    return ProcessLauncher(RendezvousServer(secret))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A rank: one worker process, its two channels and its loop.
 
 Before it: ``executor`` and the world of its launcher. After it: the agent starts it (``python -m
-elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS [tls]]``) and sends it work; with a
+elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS]``) and sends it work; with a
 rendezvous its world is one of TCP connections, with a store in the connection file it goes through
 that, without either it is MPI's. The main thread runs tasks and blocks on its work channel in
 between, never inside MPI, where it would spin. The control thread answers heartbeats and interrupts
@@ -249,7 +249,7 @@ def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -
     Args:
         connection: of the pilot.
         number: of the world.
-        where: rendezvous, slot, number of ranks and perhaps "tls", or nothing in a world of MPI.
+        where: rendezvous, slot and number of ranks, or nothing in a world of MPI.
     """
     if not where:
         from elevon.comm.mpi import MpiWorld
@@ -261,7 +261,7 @@ def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -
     tie(parent=connection.agent_pid)
     # Relays and stores serve many sessions, whose pilots have the same names.
     group = GroupName(f"{connection.session}.{connection.pilot}", number)
-    rendezvous, slot, ranks, *options = where
+    rendezvous, slot, ranks = where
     if connection.store:
         return _enter_by_store(connection, group, int(slot), int(ranks))
     from elevon.comm.tcp import Entrance, enter
@@ -274,7 +274,7 @@ def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -
         int(ranks),
         relay=connection.relay,
         relay_secret=connection.relay_secret,
-        tls="tls" in options,
+        tls=connection.tls,
         lazy=int(ranks) > CONNECTED_AT_ONCE,
     )
     return enter(entrance, connection.keys.group_secret)
@@ -290,7 +290,7 @@ def _enter_by_store(
 
 
 def main() -> None:
-    """``python -m elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS [tls]]``."""
+    """``python -m elevon.agent.rank CONNECTION_FILE WORLD [RENDEZVOUS SLOT RANKS]``."""
     connection = read_connection(Path(sys.argv[1]))
     number = int(sys.argv[2])
     Rank(connection, number, enter_world(connection, number, sys.argv[3:])).serve()

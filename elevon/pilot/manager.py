@@ -98,6 +98,7 @@ class Pilot:
             pilot=self.id,
             directory=str(self.directory),
             keys=session.keys,
+            tls=about.tls,
             relay=about.relay,
             relay_secret=secret,
             store=about.store,

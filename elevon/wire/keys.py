@@ -58,6 +58,7 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a client or a rank needs to reach an agent, and ranks to reach each other.
 
     Attributes:
+        tls: whether what ranks send each other directly is encrypted.
         relay: "host:port" of the ranks' relay, or "".
         relay_secret: what they prove themselves to it with.
         store: URL of the store that ranks talk through, or ""; it may hold a password.
@@ -72,6 +73,7 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
     ranks_endpoint: str = ""
     agent_pid: int = 0
     agent_host: str = ""
+    tls: bool = False
     relay: str = ""
     relay_secret: bytes = b""
     store: str = ""

@@ -32,22 +32,20 @@ class ProcessLauncher:
 
     Args:
         rendezvous: where they are to find each other, or None where they only share a store.
-        tls: whether they are to encrypt what they send each other.
     """
 
     survives_rank_loss = True
     replaces_ranks = True
 
-    def __init__(self, rendezvous: RendezvousServer | None, tls: bool = False) -> None:
+    def __init__(self, rendezvous: RendezvousServer | None) -> None:
         self._rendezvous = rendezvous
         self._address = NO_RENDEZVOUS if rendezvous is None else rendezvous.address
-        self._options = ("tls",) if tls else ()
 
     def start(
         self, ranks: int, command: Sequence[str], env: Mapping[str, str], log: Path
     ) -> ProcessesHandle:
         """Start ``ranks`` processes that form one world; see Launcher."""
-        recipe = _Recipe(self._address, ranks, self._options, tuple(command), dict(env), log)
+        recipe = _Recipe(self._address, ranks, tuple(command), dict(env), log)
         handle = ProcessesHandle(recipe)
         try:
             for slot in range(ranks):
@@ -64,14 +62,12 @@ class _Recipe:
 
     rendezvous: str
     ranks: int
-    options: tuple[str, ...]
     command: tuple[str, ...]
     env: Mapping[str, str]
     log: Path
 
     def start(self, slot: int) -> subprocess.Popen[bytes]:
-        where = (self.rendezvous, str(slot), str(self.ranks), *self.options)
-        command = [*self.command, *where]
+        command = [*self.command, self.rendezvous, str(slot), str(self.ranks)]
         with self.log.open("ab") as out:
             try:
                 return subprocess.Popen(
