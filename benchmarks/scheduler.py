@@ -20,7 +20,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 
-from elevon.agent.events import (
+from elevon.agent.scheduling.events import (
     Command,
     EndTask,
     Event,
@@ -30,7 +30,7 @@ from elevon.agent.events import (
     StartGang,
     Submitted,
 )
-from elevon.agent.scheduler import Scheduler
+from elevon.agent.scheduling.scheduler import Scheduler
 from elevon.model.ids import RankId, TaskId
 from elevon.model.operations import Call
 from elevon.model.outcomes import PartOutcome

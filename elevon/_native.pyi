@@ -5,7 +5,7 @@ Tables go in and out through the Arrow PyCapsule protocol.
 "Stream" below is anything with ``__arrow_c_stream__`` (pyarrow, pandas, polars, DuckDB, Table);
 several batches (chunks) are legal input, and so is one batch (``__arrow_c_array__``). An array is a
 table of one column. Columns are given by position; names are Python's business
-(``elevon.frames.local``). The GIL is released while a kernel runs. Errors: ValueError (what a
+(``elevon.frames.kernels``). The GIL is released while a kernel runs. Errors: ValueError (what a
 caller can cause: types that do not fit, an index out of range, malformed Arrow data), TypeError
 (no Arrow stream), MemoryError.
 """

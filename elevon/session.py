@@ -1,8 +1,6 @@
 """Session: identity, keys and directory of one user's work; closing it ends what it started.
 
-Before it: ``wire.keys``. After it: PilotManager and TaskManager are made with one and register what
-has to happen at its end. It stands between ``wire`` and ``pilot | tasks``, which both need it and
-do not know each other.
+It stands between ``wire`` and ``pilot | tasks``, which both need it and do not know each other.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 
 #include "bindings/capsule.hpp"
 #include "bindings/register.hpp"
-#include "kernel/join.hpp"
+#include "kernel/join/join.hpp"
 
 namespace elevon::bindings {
 namespace {

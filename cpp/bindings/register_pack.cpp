@@ -10,9 +10,9 @@
 
 #include "bindings/capsule.hpp"
 #include "bindings/register.hpp"
-#include "kernel/message.hpp"
-#include "kernel/pack.hpp"
-#include "kernel/partition.hpp"
+#include "kernel/exchange/message.hpp"
+#include "kernel/exchange/pack.hpp"
+#include "kernel/exchange/partition.hpp"
 
 namespace elevon::bindings {
 namespace {

@@ -8,8 +8,8 @@
 
 #include "bindings/capsule.hpp"
 #include "bindings/register.hpp"
-#include "kernel/merge.hpp"
-#include "kernel/sort.hpp"
+#include "kernel/sort/merge.hpp"
+#include "kernel/sort/sort.hpp"
 
 namespace elevon::bindings {
 namespace {

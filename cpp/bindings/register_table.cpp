@@ -8,9 +8,9 @@
 
 #include "bindings/capsule.hpp"
 #include "bindings/register.hpp"
-#include "kernel/hash.hpp"
-#include "kernel/indices.hpp"
-#include "kernel/take.hpp"
+#include "kernel/keys/hash.hpp"
+#include "kernel/take/indices.hpp"
+#include "kernel/take/take.hpp"
 
 namespace elevon::bindings {
 namespace {

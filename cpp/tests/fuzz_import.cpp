@@ -21,13 +21,13 @@
 #include <vector>
 
 #include "arrow/table.hpp"
-#include "kernel/hash.hpp"
-#include "kernel/join.hpp"
-#include "kernel/message.hpp"
-#include "kernel/pack.hpp"
-#include "kernel/partition.hpp"
-#include "kernel/sort.hpp"
-#include "kernel/take.hpp"
+#include "kernel/keys/hash.hpp"
+#include "kernel/join/join.hpp"
+#include "kernel/exchange/message.hpp"
+#include "kernel/exchange/pack.hpp"
+#include "kernel/exchange/partition.hpp"
+#include "kernel/sort/sort.hpp"
+#include "kernel/take/take.hpp"
 #include "tests/hostile_stream.hpp"
 
 namespace elevon::tests {

@@ -13,12 +13,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from elevon.agent.launchers.mpi import MpiLauncher
-from elevon.agent.launchers.processes import ProcessLauncher
-from elevon.agent.launchers.protocol import Launcher
+from elevon.agent.pool.launchers.mpi import MpiLauncher
+from elevon.agent.pool.launchers.processes import ProcessLauncher
+from elevon.agent.pool.launchers.protocol import Launcher
 from elevon.agent.reactor import Reactor
-from elevon.comm.rendezvous import RendezvousServer, rendezvous_secret
-from elevon.comm.tls import need_cryptography
+from elevon.comm.connect.rendezvous import RendezvousServer, rendezvous_secret
+from elevon.comm.connect.tls import need_cryptography
 from elevon.wire.keys import PilotFile
 
 

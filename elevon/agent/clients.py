@@ -1,8 +1,4 @@
-"""What the agent knows of its clients, and when it has been left alone.
-
-Before it: ``wire.messages``. After it: ``reactor`` routes ends of tasks to their owners and ends
-the pilot once nobody wants it any more.
-"""
+"""What the agent knows of its clients, and when it has been left alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The agent's two doors: one for clients, one for ranks, each with a list of who may come in.
 
-Before it: ``wire.channels``. After it: ``reactor`` reads from and writes to them. What goes to one
-peer in one turn of the loop is collected and goes in one frame.
+What goes to one peer in one turn of the loop is collected and goes in one frame.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """The journal: every event that the scheduler was told, in order, on the pilot's disk.
 
-Before it: ``events``. After it: ``reactor`` appends what one turn of its loop has brought; an agent
-that starts again replays it into a new Scheduler, which then knows what the old one knew.
-
 SQLite in WAL mode with synchronous=NORMAL: what was appended outlives the agent's process, however
 that ends. The last moments may be lost when the machine loses power, and with it the ranks.
 """
@@ -16,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from elevon.agent.events import Event
+from elevon.agent.scheduling.events import Event
 from elevon.errors import WireError
 
 # Change it whenever an event changes so that older ones do not decode, or decode to another thing.

@@ -1,8 +1,7 @@
 """The agent's shell: one thread, one loop, between the sockets and the pure scheduler.
 
-Before it: ``scheduler`` decides, ``world`` keeps the processes, ``clients`` knows who listens.
-After it: ``elevon.agent.__main__`` runs it. Every message becomes an event, every command becomes
-messages; what goes to one peer in one turn of the loop goes in one frame.
+Every message becomes an event, every command becomes messages; what goes to one peer in one turn of
+the loop goes in one frame.
 """
 
 from __future__ import annotations
@@ -16,8 +15,12 @@ from functools import partial
 from pathlib import Path
 
 from elevon.agent.clients import ClientTable
+from elevon.agent.dispatch import FunctionStore, run_messages
 from elevon.agent.endpoints import Endpoints
-from elevon.agent.events import (
+from elevon.agent.journal import Journal
+from elevon.agent.pool.launchers.protocol import Launcher
+from elevon.agent.pool.world import WorldKeeper, rank_command
+from elevon.agent.scheduling.events import (
     AbortGang,
     CancelAsked,
     Command,
@@ -34,12 +37,8 @@ from elevon.agent.events import (
     TimedOut,
     WorldGone,
 )
-from elevon.agent.gangs import FunctionStore, run_messages
-from elevon.agent.journal import Journal
-from elevon.agent.launchers.protocol import Launcher
-from elevon.agent.scheduler import Scheduler
+from elevon.agent.scheduling.scheduler import Scheduler
 from elevon.agent.timers import Timers
-from elevon.agent.world import WorldKeeper, rank_command
 from elevon.errors import WireError
 from elevon.model.ids import RankId, TaskId
 from elevon.model.pilots import PilotDescription

@@ -1,7 +1,6 @@
 """Deadlines of the agent's shell: a heap of moments and what to do then.
 
-Before it: nothing. After it: ``reactor`` sleeps until the next one. A timer that is not needed any
-more is left in the heap and finds out by itself when it fires.
+A timer that is not needed any more is left in the heap and finds out by itself when it fires.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""``elevon agent``: the agent of a pilot, by its other name.
-
-Before it: ``elevon.agent.__main__``. After it: ``root`` lists it.
-"""
+"""``elevon agent``: the agent of a pilot, by its other name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What several commands share: their options, a local pilot, and the clock of the process.
-
-Before it: the public API. After it: ``demo`` and ``overhead`` run on it.
-"""
+"""What several commands share: their options, a local pilot, and the clock of the process."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""``elevon demo``: the whole way once, on real or on synthetic tables.
-
-Before it: ``flights`` and ``synthetic``. After it: ``root`` lists it, ``scripts/demo`` runs it.
-"""
+"""``elevon demo``: the whole way once, on real or on synthetic tables."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a demonstration hands over, and its two forms: text for people, JSON for programs.
-
-Before it: ``tasks.report``. After it: ``flights`` and ``synthetic`` make one, ``demo`` prints it.
-"""
+"""What a demonstration hands over, and its two forms: text for people, JSON for programs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""``elevon doctor``: can pilots run on this machine, and if not, what to do.
-
-Before it: ``doctor_checks``. After it: ``root`` lists it.
-"""
+"""``elevon doctor``: can pilots run on this machine, and if not, what to do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The checks of ``elevon doctor``, cheap ones first, the whole way last.
 
-Before it: whatever a pilot needs. After it: ``doctor`` runs them in the order of ``CHECKS``. A
-check never raises: what is wrong becomes a Finding that says what to do.
+A check never raises: what is wrong becomes a Finding that says what to do.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Final
 import psutil
 
 import elevon as ev
-from elevon.agent.launchers.mpi import MpiLauncher
+from elevon.agent.pool.launchers.mpi import MpiLauncher
 from elevon.cli.common import ends_within
 from elevon.errors import ElevonError
 from elevon.session import default_root

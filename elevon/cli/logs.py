@@ -1,7 +1,4 @@
-"""``elevon logs``: what a pilot's agent and ranks have printed.
-
-Before it: ``sessions``. After it: ``root`` lists it.
-"""
+"""``elevon logs``: what a pilot's agent and ranks have printed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """``elevon relay``: where ranks behind NATs are introduced to each other, and relayed if need be.
 
-Before it: ``comm.nat``. After it: ``root`` lists it. It has to run where all ranks can reach it.
+It has to run where all ranks can reach it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from elevon.cli.rendezvous import read_secret
-from elevon.comm.nat import RelayServer
+from elevon.comm.connect.nat import RelayServer
 from elevon.errors import UsageError
 
 _PORT = click.IntRange(0, 65535)

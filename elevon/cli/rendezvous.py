@@ -1,7 +1,6 @@
 """``elevon rendezvous``: where ranks of TCP groups find each other.
 
-Before it: ``comm.rendezvous``. After it: ``root`` lists it. Pilots on one machine need none: their
-agent runs one for its own ranks.
+Pilots on one machine need none: their agent runs one for its own ranks.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from elevon.comm.proof import KEY_BYTES
-from elevon.comm.rendezvous import RendezvousServer
+from elevon.comm.connect.rendezvous import RendezvousServer
+from elevon.comm.security.proof import KEY_BYTES
 from elevon.errors import UsageError
 from elevon.wire import keys
 

@@ -1,17 +1,15 @@
 """What a pilot's journal tells: its events, replayed into a scheduler of our own.
 
-Before it: ``agent.journal`` and ``agent.scheduler``. After it: ``report`` makes its rows from it,
-``explain`` asks it where no agent lives any more. The journal is only read, so that this may be
-done while the agent writes.
+The journal is only read, so that this may be done while the agent writes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elevon.agent.events import EndTask, Submitted
 from elevon.agent.journal import replay
-from elevon.agent.scheduler import Scheduler
+from elevon.agent.scheduling.events import EndTask, Submitted
+from elevon.agent.scheduling.scheduler import Scheduler
 from elevon.cli.sessions import PilotHome
 from elevon.errors import UsageError
 from elevon.model.ids import TaskId

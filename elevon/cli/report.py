@@ -1,7 +1,4 @@
-"""``elevon report``: where the time of a pilot's tasks went, from its journal.
-
-Before it: ``replay`` and ``tasks.report``. After it: ``root`` lists it.
-"""
+"""``elevon report``: where the time of a pilot's tasks went, from its journal."""
 
 from __future__ import annotations
 

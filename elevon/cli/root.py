@@ -1,7 +1,4 @@
-"""The root of the command line: the table of commands, and how errors end it.
-
-Before it: ``lazy``. After it: ``python -m elevon`` and the ``elevon`` script call ``main``.
-"""
+"""The root of the command line: the table of commands, and how errors end it."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from elevon.errors import ElevonError
 COMMANDS: Final = {
     "demo": Entry("elevon.cli.demo", "Join and sort real tables on a local pilot, and check it."),
     "doctor": Entry("elevon.cli.doctor", "Check whether pilots can run on this machine."),
-    "bench": Entry("elevon.cli.bench", "Measure what the runtime costs."),
+    "bench": Entry("elevon.bench.command", "Measure what the runtime costs."),
     "status": Entry("elevon.cli.status", "List the pilots of this user on this machine."),
     "report": Entry("elevon.cli.report", "Where the time of a pilot's tasks went."),
     "explain": Entry("elevon.cli.explain", "Why a task is where it is."),

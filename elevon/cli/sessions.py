@@ -1,8 +1,4 @@
-"""The pilots of this user on this machine, found by the files that they keep.
-
-Before it: ``session`` and ``wire.keys``. After it: ``status``, ``logs``, ``report`` and ``explain``
-find with it what they are asked for.
-"""
+"""The pilots of this user on this machine, found by the files that they keep."""
 
 from __future__ import annotations
 

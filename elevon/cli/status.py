@@ -1,7 +1,4 @@
-"""``elevon status``: the pilots of this user, and whether they live.
-
-Before it: ``sessions`` and ``visit``. After it: ``root`` lists it.
-"""
+"""``elevon status``: the pilots of this user, and whether they live."""
 
 from __future__ import annotations
 

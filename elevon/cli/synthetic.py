@@ -1,10 +1,9 @@
 """The synthetic demonstration: the join and the sort of the Radical-Cylon papers.
 
-Before it: ``common`` and ``synthetic_data``. After it: ``demo --rows``. Two tables of two int64
-columns, uniform in [0, 0.9 * rows), are made on the ranks, joined on the first column and sorted by
-it. The papers seed a generator with the rank; here each block of rows has its own seed, so that the
-tables, and with them the count and the checksum, are the same at every number of ranks. ``--rows``
-is the size of one table over all ranks together (strong scaling).
+Two tables of two int64 columns, uniform in [0, 0.9 * rows), are made on the ranks, joined on the
+first column and sorted by it. The papers seed a generator with the rank; here each block of rows
+has its own seed, so that the tables, and with them the count and the checksum, are the same at
+every number of ranks. ``--rows`` is the size of one table over all ranks together (strong scaling).
 """
 
 from __future__ import annotations

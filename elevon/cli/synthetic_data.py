@@ -1,8 +1,4 @@
-"""The tables of the synthetic demonstration, as they are made and examined on the ranks.
-
-Before it: numpy. After it: ``synthetic`` submits ``make_table`` and ``examine``; tests compute with
-``rows_of`` and ``row_sum`` what must come out.
-"""
+"""The tables of the synthetic demonstration, as they are made and examined on the ranks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """A short conversation with a living agent, by somebody who only asks.
 
-Before it: ``wire.link``. After it: ``status`` asks for the state, ``explain`` for a reason. The
-visitor leaves with a goodbye, so that the agent does not wait for it.
+The visitor leaves with a goodbye, so that the agent does not wait for it.
 """
 
 from __future__ import annotations

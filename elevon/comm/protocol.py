@@ -1,9 +1,5 @@
 """The Communicator Protocol: a private group of ranks, and what it can do together.
 
-Before it: nothing (this is the floor of ``comm``). After it: ``mpi`` and later ``tcp.py``
-implement it, ``elevon.frames`` and user functions use it, ``elevon.testing.communicators`` holds
-the contract suite that every implementation must pass.
-
 Data are numpy arrays of any plain dtype (what is passed is made contiguous first). Counts are
 64-bit everywhere. Every call ends by the group's deadline with CollectiveTimeout, and every call of
 every member ends with GroupAborted or MemberLost soon after one member aborts, fails or dies. All

@@ -1,7 +1,5 @@
 """The rest of the table algebra as frozen values: groups, sets, expressions, slices, windows.
 
-Before it: nothing but errors. After it: ``operations`` counts these among what a task can do, the
-user's verbs make them, ``agent/operators.py`` runs them, and ``frames`` takes Aggregates.
 An expression travels as the bytes that ``frames.expressions`` made of it; nothing here reads them.
 """
 

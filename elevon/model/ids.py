@@ -1,6 +1,6 @@
 """Names of things: typed strings and numbers that print the same in logs, traces and errors.
 
-Before it: nothing. After it: everything. An id is made once, by the side that creates the thing.
+An id is made once, by the side that creates the thing.
 """
 
 from __future__ import annotations

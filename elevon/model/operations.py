@@ -1,8 +1,7 @@
 """What a task does: one frozen value per kind of work, checked when it is made.
 
-Before it: ``algebra``. After it: a TaskDescription carries one; ``agent/operators.py`` runs it on a
-rank. An operation says nothing of where its inputs are: they are numbered, and the description
-names the tasks that make them.
+An operation says nothing of where its inputs are: they are numbered, and the description names the
+tasks that make them.
 """
 
 from __future__ import annotations

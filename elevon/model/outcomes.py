@@ -1,8 +1,4 @@
-"""How a task, or one rank's part of it, ended, and where its time went.
-
-Before it: ``ids``. After it: ranks report a PartOutcome, the scheduler folds them into a
-TaskOutcome, the client turns that into a result or an error and the report into rows.
-"""
+"""How a task, or one rank's part of it, ended, and where its time went."""
 
 from __future__ import annotations
 

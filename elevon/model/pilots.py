@@ -1,7 +1,4 @@
-"""PilotDescription: the resources that a user asks for, checked when it is made.
-
-Before it: ``ids``. After it: ``pilot`` submits it through a provider, the agent gets its part.
-"""
+"""PilotDescription: the resources that a user asks for, checked when it is made."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Life cycles as tables: an event that a state does not know raises and changes nothing.
-
-Before it: ``ids``. After it: the scheduler advances tasks, the pilot manager advances pilots;
-``docs/states.md`` is generated from these tables (``python -m elevon.model.states``).
-"""
+"""Life cycles as tables: an event that a state does not know raises and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """TaskDescription and TaskOptions: what a user asks for, checked when it is made.
 
-Before it: ``ids`` and ``operations``. After it: ``tasks`` makes them, the wire carries them, the
-agent schedules them. All are frozen.
+All are frozen.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""PilotManager and Pilot: from a description to living ranks, and to their end.
-
-Before it: ``session``, ``wire.link`` and the providers. After it: user code submits pilots here and
-hands them to a TaskManager, which knows of a Pilot only its id, its description and its link.
-"""
+"""PilotManager and Pilot: from a description to living ranks, and to their end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What users write in a verb, made into frozen values: names, named aggregates, expressions.
 
-Before it: ``model`` and ``frames.expressions``. After it: ``verbs``. A keyword of a verb that is no
-task option names a column of the result; one that is neither gets an error with a suggestion.
+A keyword of a verb that is no task option names a column of the result; one that is neither gets an
+error with a suggestion.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _derived(verb: str, name: str, value: Any) -> Derived:
         return Derived(name, value)
     import pyarrow.compute as pc
 
-    from elevon.frames.expressions import to_bytes
+    from elevon.frames.operators.expressions import to_bytes
 
     if not isinstance(value, pc.Expression):
         raise DescriptionError(

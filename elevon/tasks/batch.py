@@ -1,7 +1,4 @@
-"""Descriptions that name each other: an order in which every input comes before its consumer.
-
-Before it: ``model.tasks``. After it: ``TaskManager.submit_tasks`` submits what comes out.
-"""
+"""Descriptions that name each other: an order in which every input comes before its consumer."""
 
 from __future__ import annotations
 

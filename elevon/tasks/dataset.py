@@ -1,8 +1,4 @@
-"""Dataset: a handle to Arrow partitions that stay on the ranks.
-
-Before it: ``wire.data``, ``frames.ipc`` and ``methods``. After it: results of frame tasks; users
-look at them, take them out, or give them to further tasks, which moves nothing through the client.
-"""
+"""Dataset: a handle to Arrow partitions that stay on the ranks."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from elevon.errors import DataLost, WireError
-from elevon.frames import ipc
+from elevon.frames.files import ipc
 from elevon.model.ids import TaskId
 from elevon.model.outcomes import Partition
 from elevon.tasks.methods import FrameMethods

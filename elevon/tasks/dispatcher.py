@@ -1,7 +1,6 @@
 """The engine behind TaskManager: ids, links, futures, uploads and rows of the report.
 
-Before it: ``model``, ``wire`` and a pilot's handle. After it: ``manager`` puts the user's verbs on
-top. Two kinds of threads meet here: users submit, links report; one lock guards the tables, and no
+Two kinds of threads meet here: users submit, links report; one lock guards the tables, and no
 future is resolved while it is held.
 """
 
@@ -19,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from elevon.errors import DependencyFailed, DescriptionError, ElevonError, PilotLost
-from elevon.frames import ipc
+from elevon.frames.files import ipc
 from elevon.model.ids import IdSource, PilotId, TaskId
 from elevon.model.operations import makes_dataset
 from elevon.model.outcomes import Failure, FailureKind, TaskOutcome

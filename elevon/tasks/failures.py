@@ -1,7 +1,4 @@
-"""From a Failure on the wire to the exception on the future: one table.
-
-Before it: ``model.outcomes`` and ``errors``. After it: ``manager`` sets what it makes.
-"""
+"""From a Failure on the wire to the exception on the future: one table."""
 
 from __future__ import annotations
 

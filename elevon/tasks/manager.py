@@ -1,8 +1,7 @@
 """TaskManager: the verbs of a user, each of which submits one task.
 
-Before it: ``dispatcher`` and ``verbs``. After it: user code. A verb checks what it is given, makes
-a frozen TaskDescription and returns its future at once; Tasks and Datasets given as inputs make the
-graph.
+A verb checks what it is given, makes a frozen TaskDescription and returns its future at once; Tasks
+and Datasets given as inputs make the graph.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The verbs over frames as methods: of a Task, whose frame is still being made, and of a Dataset.
 
-Before it: ``verbs``. After it: ``task`` and ``dataset``. A method submits what the verb of the same
-name submits, with the frame itself as the first argument, on as many ranks as made the frame.
+A method submits what the verb of the same name submits, with the frame itself as the first
+argument, on as many ranks as made the frame.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Where every task's time went, per rank: overheads first.
 
-Before it: ``model.outcomes``. After it: ``TaskManager.report()`` returns one; people print it,
-programs export it. The phases of a rank add up to the task's wall time by construction: each
-begins where the one before it ends.
+The phases of a rank add up to the task's wall time by construction: each begins where the one
+before it ends.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Task: the future of one submitted task.
-
-Before it: ``model`` and ``methods``. After it: ``dispatcher`` makes and resolves them; users wait
-for them with whatever the standard library has for futures (``as_completed``, ``wait``).
-"""
+"""Task: the future of one submitted task."""
 
 from __future__ import annotations
 

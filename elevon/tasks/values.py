@@ -1,7 +1,4 @@
-"""Return values of functions, as they travel.
-
-Before it: ``model.operations``. After it: ``dispatcher`` gives them to futures.
-"""
+"""Return values of functions, as they travel."""
 
 from __future__ import annotations
 

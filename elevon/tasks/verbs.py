@@ -1,9 +1,7 @@
 """The verbs over frames, under pandas' names: each makes one operation and submits it.
 
-Before it: ``arguments`` and ``model``. After it: TaskManager has them with the frame as the first
-argument; ``methods`` gives them to Task and Dataset. Every verb takes task options, too
-(``ranks=4``), and returns a Task at once. What the operations do to nulls, NaN and order, the
-functions of ``elevon.frames`` say.
+Every verb takes task options, too (``ranks=4``), and returns a Task at once. What the operations do
+to nulls, NaN and order, the functions of ``elevon.frames`` say.
 """
 
 from __future__ import annotations
@@ -228,7 +226,7 @@ class Verbs(ABC, Generic[T]):
 
     def filter(self, frame: Frame, /, expression: pc.Expression, **options: Any) -> T:
         """The rows for which an expression is true: ``filter(frame, pc.field("x") > 1)``."""
-        from elevon.frames.expressions import to_bytes
+        from elevon.frames.operators.expressions import to_bytes
 
         return self.run(Filter(to_bytes(expression)), (frame,), options)
 

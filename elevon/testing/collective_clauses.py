@@ -1,8 +1,7 @@
 """What every Communicator promises about data: each collective against numpy.
 
-Before it: the Communicator Protocol. After it: ``communicators`` lists these clauses. Every member
-runs the same function and knows, from the seed, what every other member passes; so each checks its
-own result alone, without another way to talk.
+Every member runs the same function and knows, from the seed, what every other member passes; so
+each checks its own result alone, without another way to talk.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from elevon.comm.labels import INLINE_BYTES
+from elevon.comm.base.labels import INLINE_BYTES
 from elevon.comm.protocol import Array, Communicator, ReduceOp
 
 INTEGERS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")

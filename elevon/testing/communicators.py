@@ -1,7 +1,6 @@
 """The contract suite of the Communicator Protocol.
 
-Before it: ``collective_clauses`` (data) and the Protocol. After it: the tests of every
-implementation run each clause on groups of 1, 2, 3, 4 and 7::
+The tests of every implementation run each clause on groups of 1, 2, 3, 4 and 7::
 
     @pytest.mark.parametrize("clause", CONTRACT, ids=str)
     def test_contract(clause):

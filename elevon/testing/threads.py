@@ -1,6 +1,5 @@
 """A group whose members are threads of one process: fast, deterministic, without MPI.
 
-Before it: the Communicator Protocol. After it: tests of whatever is written over that Protocol.
 It is stricter than a real group: every collective is a meeting of all members, and members that
 call different collectives at once are told so instead of hanging or mixing up data.
 """
@@ -14,11 +13,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from elevon.comm import reductions
-from elevon.comm.failure import Failure, Fuse
-from elevon.comm.labels import as_payload, as_sequence
+from elevon.comm.base import reductions
+from elevon.comm.base.failure import Failure, Fuse
+from elevon.comm.base.labels import as_payload, as_sequence
+from elevon.comm.base.waiting import Deadline
 from elevon.comm.protocol import Array, Communicator, ReduceOp
-from elevon.comm.waiting import Deadline
 from elevon.errors import UsageError
 
 NAP_S = 0.01

@@ -1,9 +1,8 @@
 """Authenticated channels: many peers at a Router, one agent at a Dealer.
 
-Before it: ``keys`` and ``messages``. After it: ``link`` (client), ``agent.reactor`` and
-``agent.rank``. A frame is a msgpack array of messages of one direction. CURVE with an allow-list
-authenticates a peer before any of its bytes is decoded; nothing is dropped silently (no
-high-water mark, and an unknown peer is an error of the sender).
+A frame is a msgpack array of messages of one direction. CURVE with an allow-list authenticates a
+peer before any of its bytes is decoded; nothing is dropped silently (no high-water mark, and an
+unknown peer is an error of the sender).
 """
 
 from __future__ import annotations

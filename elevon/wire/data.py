@@ -1,10 +1,9 @@
 """The data plane of one host: partitions are handed over as memory, not as messages.
 
-Before it: ``errors``. After it: ranks and clients each run a PartitionServer and fetch from each
-other's. A request goes over a Unix socket in the session's 0700 directory; the answer is the
-descriptor of an anonymous memory file (memfd), which the receiver maps: one copy, no name that
-could leak, and the kernel frees it when the last user is gone, however that one ends.
-Who is asking is checked by the kernel's word (SO_PEERCRED): the same user or nobody.
+A request goes over a Unix socket in the session's 0700 directory; the answer is the descriptor of
+an anonymous memory file (memfd), which the receiver maps: one copy, no name that could leak, and
+the kernel frees it when the last user is gone, however that one ends. Who is asking is checked by
+the kernel's word (SO_PEERCRED): the same user or nobody.
 """
 
 from __future__ import annotations

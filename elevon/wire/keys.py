@@ -1,8 +1,6 @@
 """Who may talk to whom: CURVE key pairs per side, kept in files of mode 0600.
 
-Before it: ``model``. After it: ``channels`` authenticates with them; ``elevon.session`` makes
-them, agent and ranks read them from the connection file. No key is ever put on a command line,
-into an environment variable or a log.
+No key is ever put on a command line, into an environment variable or a log.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """A client's connection to one agent, served by a thread of its own.
 
-Before it: ``channels``. After it: a Pilot owns one; PilotManager and TaskManager subscribe to it.
 User threads post messages, the link's thread sends them, keeps the heartbeat, and hands what comes
 to the subscribers. When the agent falls silent the subscribers are told once and the link ends:
 nobody waits for an agent that is gone.

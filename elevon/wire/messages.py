@@ -1,7 +1,6 @@
 """All messages, by direction. Frozen, tagged, carried as msgpack; no dict crosses a border.
 
-Before it: ``model``. After it: ``channels`` encodes and decodes them; the client, the agent and the
-ranks exchange them. Bulk data never travels here: messages carry references and counts.
+Bulk data never travels here: messages carry references and counts.
 """
 
 from __future__ import annotations

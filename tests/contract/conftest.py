@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mpi_support import group_of_all, joined_world
+from tests.support.mpi import group_of_all, joined_world
 
 if TYPE_CHECKING:
     from elevon.comm.mpi import MpiWorld

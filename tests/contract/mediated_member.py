@@ -11,8 +11,8 @@ import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
+from elevon.comm.connect.rendezvous import GroupName
 from elevon.comm.mediated import MediatedWorld
-from elevon.comm.rendezvous import GroupName
 from elevon.testing.communicators import CONTRACT, Clause
 
 SECRET = bytes(range(32))

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from elevon.agent.launchers.mpi import MpiHandle, MpiLauncher
+from elevon.agent.pool.launchers.mpi import MpiHandle, MpiLauncher
 
 ROOT = Path(__file__).parents[2]
 GRACE_S = 2.0

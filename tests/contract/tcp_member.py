@@ -13,7 +13,7 @@ import sys
 import traceback
 
 from elevon._native import Mesh
-from elevon.comm.rendezvous import GroupName
+from elevon.comm.connect.rendezvous import GroupName
 from elevon.comm.tcp import Entrance, TcpWorld, enter
 from elevon.testing.communicators import CONTRACT, Clause
 

@@ -16,14 +16,14 @@ import pyarrow as pa
 import pytest
 
 from elevon.errors import SchemaError
-from elevon.frames.exchange import gather_table
-from elevon.frames.groupby import groupby
-from elevon.frames.ranking import rank_rows
-from elevon.frames.rolling import rolling
-from elevon.frames.sets import combine_sets, drop_duplicates
-from elevon.frames.slices import concat, equals, repartition, slice_rows
+from elevon.frames.exchange.shuffle import gather_table
+from elevon.frames.operators.groupby import groupby
+from elevon.frames.operators.ranking import rank_rows
+from elevon.frames.operators.rolling import rolling
+from elevon.frames.operators.sets import combine_sets, drop_duplicates
+from elevon.frames.operators.slices import concat, equals, repartition, slice_rows
 from elevon.model.algebra import Aggregate, Window
-from tests.frames_support import multiset
+from tests.support.frames import multiset
 
 if TYPE_CHECKING:
     from elevon.comm.protocol import Communicator

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from elevon.agent.launchers.mpi import MpiLauncher
+from elevon.agent.pool.launchers.mpi import MpiLauncher
 
 SCENARIOS = Path(__file__).with_name("mpi_scenarios.py")
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from elevon.testing.communicators import CONTRACT
-from tests.redis_support import redis_server
-from tests.s3_support import s3_bucket
+from tests.support.redis import redis_server
+from tests.support.s3 import s3_bucket
 
 MEMBER = Path(__file__).with_name("mediated_member.py")
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 
 from elevon.errors import UsageError
 from elevon.testing.communicators import CONTRACT, Clause
-from tests.mpi_support import contexts
+from tests.support.mpi import contexts
 
 if TYPE_CHECKING:
     from elevon.comm.mpi import MpiWorld

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from elevon.comm.rendezvous import RendezvousServer, rendezvous_secret
+from elevon.comm.connect.rendezvous import RendezvousServer, rendezvous_secret
 from tests.contract.tcp_member import clauses_for
-from tests.tcp_support import ranks
+from tests.support.tcp import ranks
 
 # Tens of processes that compute for seconds each, on as many cores as there are.
 pytestmark = [pytest.mark.no_mpi, pytest.mark.timeout(300)]

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from elevon.errors import SchemaError
-from elevon.frames.distributed import join, sort
-from elevon.frames.exchange import gather_table, repartition
-from tests.frames_support import multiset
+from elevon.frames.exchange.shuffle import gather_table, repartition
+from elevon.frames.join_sort.distributed import join, sort
+from tests.support.frames import multiset
 
 if TYPE_CHECKING:
     from elevon.comm.protocol import Communicator

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from elevon.frames.distributed import sort
-from elevon.frames.exchange import exchange_slices
-from tests.mpi_support import group_of_all
+from elevon.frames.exchange.shuffle import exchange_slices
+from elevon.frames.join_sort.distributed import sort
+from tests.support.mpi import group_of_all
 
 if TYPE_CHECKING:
     from elevon.comm.mpi import MpiWorld

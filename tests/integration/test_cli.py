@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 import elevon as ev
-from elevon.cli import comm_ranks, flights_check, root, synthetic_data
+from elevon.bench import comm_ranks
+from elevon.cli import flights_check, root, synthetic_data
 from elevon.model.outcomes import PHASES
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 import elevon as ev
-from elevon.cli.fault_trials import CALLS, ENDS, RANKS, Trial, attempt
-from elevon.cli.faults import command
+from elevon.bench.fault_trials import CALLS, ENDS, RANKS, Trial, attempt
+from elevon.bench.faults import command
 
 pytestmark = [pytest.mark.no_mpi, pytest.mark.timeout(120)]
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from elevon.testing.communicators import CONTRACT
-from tests.nat_collectives import EACH_ONCE
-from tests.nat_lab import House, Laboratory, laboratory, missing
-from tests.nat_support import Crew, Member, crew
+from tests.support.nat import Crew, Member, crew
+from tests.support.nat_collectives import EACH_ONCE
+from tests.support.nat_lab import House, Laboratory, laboratory, missing
 
 pytestmark = pytest.mark.no_mpi
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 import elevon as ev
-from elevon.comm.nat import RelayServer
+from elevon.comm.connect.nat import RelayServer
 from elevon.errors import RankLost, UsageError
-from tests.redis_support import redis_server
-from tests.s3_support import s3_bucket
+from tests.support.redis import redis_server
+from tests.support.s3 import s3_bucket
 
 pytestmark = [pytest.mark.no_mpi, pytest.mark.timeout(120)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from elevon.cli.relay import command
-from elevon.comm.nat import NatDoor, NatKeys, Way, relay_secret
+from elevon.comm.connect.nat import NatDoor, NatKeys, Way, relay_secret
 from elevon.errors import UsageError
 
 SESSION = secrets.token_bytes(32)

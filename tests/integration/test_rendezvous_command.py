@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from elevon.cli.rendezvous import command, read_secret
-from elevon.comm.proof import derive
-from elevon.comm.rendezvous import GroupName, rendezvous_secret
+from elevon.comm.connect.rendezvous import GroupName, rendezvous_secret
+from elevon.comm.security.proof import derive
 from elevon.comm.tcp import Entrance, enter
 from elevon.errors import CommunicatorError, UsageError
 

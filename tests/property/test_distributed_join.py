@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, SchemaError, UsageError
-from elevon.frames import parted
-from elevon.frames.distributed import choose_route, join
+from elevon.frames.join_sort import in_parts
+from elevon.frames.join_sort.distributed import choose_route, join
 from elevon.testing.threads import ThreadGroup
-from tests.frames_support import KEYS, SIZES, multiset, partitions
+from tests.support.frames import KEYS, SIZES, multiset, partitions
 
 HOWS = ["inner", "left", "right", "outer", "semi", "anti"]
 #: Pairs of types that meet in a third, beside every type with itself.
@@ -52,7 +52,7 @@ def oracle(left, right, keys, how, nulls_equal):
     how=st.sampled_from(HOWS),
     nulls=st.booleans(),
     memory_bytes=st.sampled_from([None, None, 500]),
-    parted_bytes=st.sampled_from([0, parted.PARTED_BYTES]),
+    parted_bytes=st.sampled_from([0, in_parts.PARTED_BYTES]),
 )
 def test_the_rows_are_duckdbs(data, size, how, nulls, memory_bytes, parted_bytes):
     pairs = data.draw(st.lists(st.sampled_from(PAIRS), min_size=1, max_size=2))
@@ -63,7 +63,7 @@ def test_the_rows_are_duckdbs(data, size, how, nulls, memory_bytes, parted_bytes
     if data.draw(st.booleans()):
         left, right = rename(right, "rid", "lid"), rename(left, "lid", "rid")
     keys = [f"k{i}" for i in range(len(pairs))]
-    with mock.patch.object(parted, "PARTED_BYTES", parted_bytes):
+    with mock.patch.object(in_parts, "PARTED_BYTES", parted_bytes):
         parts = ThreadGroup(size).run(
             lambda comm: join(
                 comm,

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import SchemaError
-from elevon.frames import distributed, parted
-from elevon.frames.distributed import sort
-from elevon.frames.exchange import even_bounds, gather_table, repartition
-from elevon.frames.ordering import Order, plan_sort
-from elevon.frames.ranges import has_numbers
-from elevon.frames.splitters import Sampling, locate
+from elevon.frames.exchange.ranges import has_numbers
+from elevon.frames.exchange.shuffle import even_bounds, gather_table, repartition
+from elevon.frames.exchange.splitters import Sampling, locate
+from elevon.frames.join_sort import distributed, in_parts
+from elevon.frames.join_sort.distributed import sort
+from elevon.frames.schema.sort_plan import Order, plan_sort
 from elevon.testing.threads import ThreadGroup
-from tests.frames_support import KEYS, SIZES, multiset, partitions
+from tests.support.frames import KEYS, SIZES, multiset, partitions
 
 
 def oracle(table, keys, ascending, na_position):
@@ -148,7 +148,7 @@ PLAIN = [
     size=st.sampled_from([2, 3, 7]),
     kind=st.sampled_from(PLAIN),
     ascending=st.booleans(),
-    parted_bytes=st.sampled_from([0, parted.PARTED_BYTES]),
+    parted_bytes=st.sampled_from([0, in_parts.PARTED_BYTES]),
 )
 def test_plain_numbers_leave_for_their_range_before_they_are_sorted(
     data, size, kind, ascending, parted_bytes
@@ -160,7 +160,7 @@ def test_plain_numbers_leave_for_their_range_before_they_are_sorted(
     assert plain == (None not in values and not any(value != value for value in values))
     with (
         mock.patch.object(distributed, "cut_run", wraps=distributed.cut_run) as by_runs,
-        mock.patch.object(parted, "PARTED_BYTES", parted_bytes),
+        mock.patch.object(in_parts, "PARTED_BYTES", parted_bytes),
     ):
         ranges = ThreadGroup(size).run(lambda comm: sort(comm, parts[comm.rank], "k0", ascending))
     whole, result = pa.concat_tables(parts), pa.concat_tables(ranges)

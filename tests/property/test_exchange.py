@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elevon.comm.timed import TimedCommunicator
-from elevon.frames import exchange
-from elevon.frames.exchange import deal, exchange_slices, rounds_for, shuffle
+from elevon.comm.base.timed import TimedCommunicator
+from elevon.frames.exchange import shuffle as exchange
+from elevon.frames.exchange.shuffle import deal, exchange_slices, rounds_for, shuffle
 from elevon.testing.threads import ThreadGroup
-from tests.frames_support import SIZES, multiset, partitions
+from tests.support.frames import SIZES, multiset, partitions
 
 
 class Watched(TimedCommunicator):

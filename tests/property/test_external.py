@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, ResourceError
-from elevon.frames import budget, external
-from elevon.frames.distributed import join, sort
-from elevon.frames.spill import Spill
+from elevon.frames.join_sort import out_of_core
+from elevon.frames.join_sort.distributed import join, sort
+from elevon.frames.memory import budget
+from elevon.frames.memory.spill import Spill
 from elevon.testing.threads import ThreadGroup
-from tests.frames_support import KEYS, SIZES, multiset, partitions
+from tests.support.frames import KEYS, SIZES, multiset, partitions
 
 HOWS = ["inner", "left", "right", "outer", "semi", "anti"]
 BUDGETS = [1, 300, 3000]
@@ -99,8 +100,8 @@ def test_one_key_with_most_rows_is_joined_in_slices(size, how):
         calls.append(arguments)
         return original(*arguments)
 
-    original = external.run_join
-    with mock.patch.object(external, "run_join", counting):
+    original = out_of_core.run_join
+    with mock.patch.object(out_of_core, "run_join", counting):
         parts = ThreadGroup(size).run(
             lambda comm: join(comm, left, right, ["k"], ["k"], how, memory_bytes=8000)
         )
@@ -108,7 +109,7 @@ def test_one_key_with_most_rows_is_joined_in_slices(size, how):
     assert multiset(pa.concat_tables(parts)) == multiset(pa.concat_tables(expected))
     largest = max(arguments[1].num_rows for arguments in calls)
     # Where the left may be sliced no call sees all rows of the key.
-    assert (largest < 3000 * size) == (how in external.SLICES_LEFT)
+    assert (largest < 3000 * size) == (how in out_of_core.SLICES_LEFT)
 
 
 @pytest.mark.parametrize("equal", [True, False])
@@ -128,7 +129,7 @@ def test_arrivals_are_counted_as_the_kernel_sends_them():
     table = pa.table({"k": np.arange(10_000), "v": np.arange(10_000)})
 
     def run(comm):
-        from elevon.frames.exchange import shuffle
+        from elevon.frames.exchange.shuffle import shuffle
 
         own = table.slice(comm.rank * 3000, 3000)
         return budget.count_arrivals(comm, own, [0], 1), shuffle(comm, own, [0]).nbytes

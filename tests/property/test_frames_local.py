@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elevon import frames
-from tests.frames_support import KEYS, columns, in_two_chunks, multiset
+from tests.support.frames import KEYS, columns, in_two_chunks, multiset
 
 DUCKDB = duckdb.connect()
 HOWS = ["inner", "left", "right", "outer", "semi", "anti"]

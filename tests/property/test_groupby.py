@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, SchemaError
-from elevon.frames.groupby import groupby
+from elevon.frames.operators.groupby import groupby
 from elevon.model.algebra import Aggregate
 from elevon.testing.threads import ThreadGroup
-from tests.algebra_support import about_equal, ask, close, errors_of, shared
-from tests.frames_support import KEYS, SIZES, partitions
+from tests.support.algebra import about_equal, ask, close, errors_of, shared
+from tests.support.frames import KEYS, SIZES, partitions
 
 #: Result column: (function, what DuckDB calls it). v is a small real number or null.
 MEASURES = {
@@ -66,7 +66,7 @@ def oracle(parts, by, chosen, dropna, kind):
 def way(request, monkeypatch):
     """Few groups are folded by the hash table, many by the sort kernel; each is to do all."""
     monkeypatch.setattr(
-        "elevon.frames.groupby.FEW_GROUPS", {"hash": 10**9, "sort": -1}[request.param]
+        "elevon.frames.operators.groupby.FEW_GROUPS", {"hash": 10**9, "sort": -1}[request.param]
     )
 
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elevon.frames import distributed, heavy
-from elevon.frames.distributed import join, place_join
-from elevon.frames.heavy import Counted, choose_heavy
+from elevon.frames.join_sort import distributed, skew
+from elevon.frames.join_sort.distributed import join, place_join
+from elevon.frames.join_sort.skew import Counted, choose_heavy
 from elevon.testing.threads import ThreadGroup
-from tests.frames_support import SIZES, multiset
+from tests.support.frames import SIZES, multiset
 
 HOWS = ["inner", "left", "right", "outer", "semi", "anti"]
 
@@ -37,8 +37,8 @@ def test_the_rows_are_those_of_one_rank(data, size, how, nulls):
     left, right = data.draw(sides(size))
     with (
         mock.patch.object(distributed, "choose_route", return_value="shuffle"),
-        mock.patch.object(heavy, "FEWEST_ROWS", 1),
-        mock.patch.object(heavy, "FEWEST_SEEN", 2),
+        mock.patch.object(skew, "FEWEST_ROWS", 1),
+        mock.patch.object(skew, "FEWEST_SEEN", 2),
     ):
         parts = ThreadGroup(size).run(
             lambda comm: join(
@@ -91,7 +91,7 @@ def test_a_result_of_one_key_is_spread():
     counts = ThreadGroup(size).run(
         lambda comm: join(comm, left[comm.rank], smaller[comm.rank], ["k"], ["k"]).num_rows
     )
-    with mock.patch.object(distributed, "find_heavy", return_value=heavy.NONE):
+    with mock.patch.object(distributed, "find_heavy", return_value=skew.NONE):
         without = ThreadGroup(size).run(
             lambda comm: join(comm, left[comm.rank], smaller[comm.rank], ["k"], ["k"]).num_rows
         )
@@ -147,7 +147,7 @@ def test_the_larger_side_is_dealt_out_where_that_is_right():
 
 
 def test_a_key_is_judged_only_if_it_was_seen_often():
-    few = heavy.FEWEST_SEEN
+    few = skew.FEWEST_SEEN
     assert chosen(counted(1, a=few - 1), counted(1), "inner") == ("", "")
     assert chosen(counted(1, a=few), counted(1), "inner") == ("a", "")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elevon import _native
-from tests.frames_support import KEYS, columns, in_two_chunks, multiset, plain
+from tests.support.frames import KEYS, columns, in_two_chunks, multiset, plain
 
 KINDS = list(KEYS)
 

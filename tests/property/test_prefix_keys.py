@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon import _native
-from tests.frames_support import in_two_chunks
+from tests.support.frames import in_two_chunks
 
 KINDS = [pa.binary(), pa.large_binary(), pa.binary_view()]
 #: Bytes of the part that differs: narrow and wide ranges, with both ends of a byte.

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from elevon.agent.events import (
+from elevon.agent.scheduling.events import (
     AbortGang,
     DropData,
     EndTask,
@@ -21,11 +21,11 @@ from elevon.agent.events import (
     RepairWorld,
     StartGang,
 )
-from elevon.agent.scheduler import Scheduler
+from elevon.agent.scheduling.scheduler import Scheduler
 from elevon.model.ids import TaskId
 from elevon.model.outcomes import FailureKind, PartOutcome
 from elevon.model.states import TaskState
-from tests.scheduler_support import Rig
+from tests.support.scheduler import Rig
 
 numbers = st.integers(0, 2**16)
 # Rules are drawn about equally often; what is rare in a real world happens one time in so many.

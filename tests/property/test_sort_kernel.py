@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon import _native
-from tests.frames_support import KEYS, in_two_chunks, plain
 from tests.property.test_join_kernel import MORE_KEYS, as_array
+from tests.support.frames import KEYS, in_two_chunks, plain
 
 DUCKDB = duckdb.connect()
 ALL_KEYS = {**KEYS, **{kind: MORE_KEYS[kind] for kind in MORE_KEYS if kind not in KEYS}}

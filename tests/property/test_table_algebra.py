@@ -10,13 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, SchemaError, UsageError
-from elevon.frames.distributed import sort
-from elevon.frames.expressions import drop, filter_rows, from_bytes, project, rename, to_bytes
-from elevon.frames.sets import combine_sets, drop_duplicates
-from elevon.frames.slices import concat, equals, repartition, slice_rows
+from elevon.frames.join_sort.distributed import sort
+from elevon.frames.operators.expressions import (
+    drop,
+    filter_rows,
+    from_bytes,
+    project,
+    rename,
+    to_bytes,
+)
+from elevon.frames.operators.sets import combine_sets, drop_duplicates
+from elevon.frames.operators.slices import concat, equals, repartition, slice_rows
 from elevon.testing.threads import ThreadGroup
-from tests.algebra_support import ask, errors_of, rows_of, shared
-from tests.frames_support import KEYS, SIZES, multiset, partitions
+from tests.support.algebra import ask, errors_of, rows_of, shared
+from tests.support.frames import KEYS, SIZES, multiset, partitions
 
 SQL = {"union": "UNION", "intersect": "INTERSECT", "subtract": "EXCEPT"}
 kinds_of_keys = st.lists(st.sampled_from(list(KEYS)), min_size=1, max_size=2)

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, SchemaError
-from elevon.frames.ranking import rank_rows
-from elevon.frames.rolling import rolling
+from elevon.frames.operators.ranking import rank_rows
+from elevon.frames.operators.rolling import rolling
 from elevon.model.algebra import RANK_METHODS, WINDOWS, Window
 from elevon.testing.threads import ThreadGroup
-from tests.algebra_support import ask, close, errors_of, rows_of, shared
-from tests.frames_support import KEYS, SIZES, partitions
+from tests.support.algebra import ask, close, errors_of, rows_of, shared
+from tests.support.frames import KEYS, SIZES, partitions
 
 SQL = {
     "sum": "coalesce(sum(x) OVER w, 0)",

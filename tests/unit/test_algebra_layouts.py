@@ -6,13 +6,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from elevon.agent.algebra import algebra
-from elevon.agent.inputs import Inputs
-from elevon.frames.distributed import place_join
-from elevon.frames.exchange import shuffle
-from elevon.frames.expressions import to_bytes
-from elevon.frames.groupby import groupby
-from elevon.frames.layout import Layout, Placed
+from elevon.frames.exchange.partitioning import Layout, Placed
+from elevon.frames.exchange.shuffle import shuffle
+from elevon.frames.join_sort.distributed import place_join
+from elevon.frames.operators.expressions import to_bytes
+from elevon.frames.operators.groupby import groupby
 from elevon.model.algebra import (
     Aggregate,
     Derived,
@@ -28,9 +26,11 @@ from elevon.model.algebra import (
     SliceRows,
     Window,
 )
+from elevon.rank.algebra import algebra
+from elevon.rank.inputs import Inputs
 from elevon.testing.threads import ThreadGroup
-from tests.algebra_support import shared
-from tests.frames_support import multiset
+from tests.support.algebra import shared
+from tests.support.frames import multiset
 
 SIZE = 3
 TABLE = pa.table({"k": [i * 7 % 50 for i in range(200)], "x": range(200), "y": ["a", "b"] * 100})

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elevon.cli.kernels.workload import Workload, checksum, in_order
+from elevon.bench.kernels.workload import Workload, checksum, in_order
 
 
 def test_the_papers_table_has_two_columns_of_int64_below_nine_tenths_of_its_rows() -> None:

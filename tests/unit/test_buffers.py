@@ -7,7 +7,7 @@ import gc
 import numpy as np
 import pytest
 
-from elevon.comm.buffers import SMALLEST_POOLED_BYTES, BufferPool
+from elevon.comm.base.buffers import SMALLEST_POOLED_BYTES, BufferPool
 
 MEGABYTE = 1 << 20
 

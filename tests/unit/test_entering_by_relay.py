@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elevon.comm.nat import RelayServer, passage, pump, relay_secret
-from elevon.comm.rendezvous import GroupName, RendezvousServer, rendezvous_secret
+from elevon.comm.connect.nat import RelayServer, passage, pump, relay_secret
+from elevon.comm.connect.rendezvous import GroupName, RendezvousServer, rendezvous_secret
 from elevon.comm.tcp import Entrance, TcpWorld, enter
 from elevon.errors import CommunicatorError, UsageError
-from tests.tcp_support import without_cryptography
+from tests.support.tcp import without_cryptography
 
 SECRET = secrets.token_bytes(32)
 GROUP = GroupName("job", 1)

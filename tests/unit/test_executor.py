@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elevon.agent.executor import Executor
-from elevon.agent.operators import wants_communicator
-from elevon.agent.store import PartitionStore
 from elevon.comm import Communicator
 from elevon.errors import GroupAborted
-from elevon.frames import ipc
-from elevon.frames.layout import Layout
+from elevon.frames.exchange.partitioning import Layout
+from elevon.frames.files import ipc
 from elevon.model.ids import RankId, TaskId
 from elevon.model.operations import Call, InputRef, Join, Sort
 from elevon.model.outcomes import FailureKind
+from elevon.rank.executor import Executor
+from elevon.rank.operators import wants_communicator
+from elevon.rank.store import PartitionStore
 from elevon.wire.messages import Interrupt, RunTask, Slice
 
 

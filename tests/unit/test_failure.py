@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from elevon.comm.failure import Failure, Fuse, FuseBox
-from elevon.comm.waiting import Deadline, Waiter
+from elevon.comm.base.failure import Failure, Fuse, FuseBox
+from elevon.comm.base.waiting import Deadline, Waiter
 from elevon.errors import CollectiveTimeout, GroupAborted, MemberLost
 
 LOST = Failure("lost", "rank 2 is dead", 2)

@@ -12,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, SchemaError, UsageError
-from elevon.frames.files import read_parquet_partition, read_partition, write_parquet_partition
-from elevon.frames.paths import expand
-from elevon.frames.shares import share
+from elevon.frames.files.partitions import (
+    read_parquet_partition,
+    read_partition,
+    write_parquet_partition,
+)
+from elevon.frames.files.paths import expand
+from elevon.frames.files.shares import share
 
 SIZES = [1, 2, 3, 4, 7]
 

@@ -9,9 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, SchemaError
-from elevon.frames.key_types import common_key_type, is_key_type
-from elevon.frames.ordering import Order, plan_sort
-from elevon.frames.planning import cast_keys, find_column, plan_join
+from elevon.frames.schema.join_plan import cast_keys, find_column, plan_join
+from elevon.frames.schema.key_types import common_key_type, is_key_type
+from elevon.frames.schema.sort_plan import Order, plan_sort
 
 COMMON = [
     (pa.int8(), pa.int64(), pa.int64()),

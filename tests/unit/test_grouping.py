@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elevon.errors import SchemaError
-from elevon.frames.folding import fold
-from elevon.frames.grouping import Groups, find_keys, first_rows
-from elevon.frames.measures import check_aggregate, in_form
+from elevon.frames.aggregation.measures import check_aggregate, in_form
+from elevon.frames.aggregation.segments import fold
+from elevon.frames.aggregation.sort_groups import Groups, find_keys, first_rows
 from elevon.model.algebra import Aggregate
-from tests.frames_support import KEYS, columns, plain
+from tests.support.frames import KEYS, columns, plain
 
 NAN = math.nan
 

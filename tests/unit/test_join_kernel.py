@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from elevon import _native
-from tests.native_support import EVERY_TYPE, scattered
+from tests.support.native import EVERY_TYPE, scattered
 
 KEY = [("key", 0, "k")]
 PLANS = [

@@ -9,7 +9,7 @@ import sys
 
 CHILD = """
 import os, signal, sys
-from elevon.agent.leash import tie
+from elevon.rank.parent_death import tie
 tie(signal.SIGKILL, {parent})
 print(os.getpid(), flush=True)
 signal.pause()

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from pyarrow import fs
 
-from elevon.comm.failure import Fuse
+from elevon.comm.base.failure import Fuse
+from elevon.comm.base.waiting import Deadline
+from elevon.comm.connect.rendezvous import GroupName
 from elevon.comm.mediated import MediatedCommunicator, MediatedWorld, Store, open_store, post
 from elevon.comm.mediated.file_store import FileStore
-from elevon.comm.rendezvous import GroupName
-from elevon.comm.waiting import Deadline
 from elevon.errors import (
     CollectiveTimeout,
     CommunicatorError,
@@ -27,7 +27,7 @@ from elevon.errors import (
     UsageError,
     WireError,
 )
-from tests.redis_support import redis_server
+from tests.support.redis import redis_server
 
 GROUP = GroupName("../a job", 3)
 SECRET = bytes(range(32))

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from elevon.agent.launchers.mpi import (
+from elevon.agent.pool.launchers.mpi import (
     MPICH,
     OPEN_MPI,
     OPEN_MPI_4,
@@ -103,7 +103,7 @@ def test_ranks_die_with_the_one_who_started_them(tmp_path):
     script = f"""
 import sys
 from pathlib import Path
-from elevon.agent.launchers.mpi import MpiLauncher
+from elevon.agent.pool.launchers.mpi import MpiLauncher
 handle = MpiLauncher().start(2, {SLEEPER!r}, {{}}, Path({str(tmp_path / "log")!r}))
 print(handle.pid, flush=True)
 sys.stdin.read()

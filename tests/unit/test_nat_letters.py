@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import pytest
 
-from elevon.comm.nat import letters
-from elevon.comm.nat.berths import Berth, Berths
-from elevon.comm.nat.letters import Letter
-from elevon.comm.nat.line import Line
-from elevon.comm.nat.trial import BLIND_BYTES, HELLO_BYTES, Trial
-from elevon.comm.nat.whereabouts import Whereabouts
+from elevon.comm.connect.nat import letters
+from elevon.comm.connect.nat.berths import Berth, Berths
+from elevon.comm.connect.nat.letters import Letter
+from elevon.comm.connect.nat.line import Line
+from elevon.comm.connect.nat.trial import BLIND_BYTES, HELLO_BYTES, Trial
+from elevon.comm.connect.nat.whereabouts import Whereabouts
 from elevon.errors import CommunicatorError, WireError
 
 KEY = secrets.token_bytes(32)

@@ -11,7 +11,7 @@ import pytest
 
 from elevon import _native, frames
 from elevon.errors import SchemaError
-from tests.native_support import EVERY_TYPE, scattered
+from tests.support.native import EVERY_TYPE, scattered
 
 NULL = 6781935837989979437
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from elevon import _native
-from tests.native_support import EVERY_TYPE, scattered
+from tests.support.native import EVERY_TYPE, scattered
 
 HEADER = struct.Struct("<Qqqqq24x")
 NODE = struct.Struct("<qqq")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from elevon import _native
-from tests.native_support import EVERY_TYPE, Spoilt, scattered, values_at
+from tests.support.native import EVERY_TYPE, Spoilt, scattered, values_at
 
 INTS = pa.array([1, 2, None])
 STRINGS = pa.array(["ab", "c", "def"])

@@ -6,8 +6,8 @@ import secrets
 
 import pytest
 
-from elevon.comm import proof
-from elevon.comm.rendezvous.messages import GroupKeys, GroupName, rendezvous_secret
+from elevon.comm.connect.rendezvous.messages import GroupKeys, GroupName, rendezvous_secret
+from elevon.comm.security import proof
 from elevon.errors import WireError
 
 KEY = secrets.token_bytes(32)

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from elevon.comm import proof
-from elevon.comm.nat.line import bound, meet, prove
-from elevon.comm.nat.punch import Plan, punch
-from elevon.comm.nat.whereabouts import (
+from elevon.comm.connect.nat.line import bound, meet, prove
+from elevon.comm.connect.nat.punch import Plan, punch
+from elevon.comm.connect.nat.whereabouts import (
     Whereabouts,
     candidates,
     check,
     is_worth_punching,
     kind_of,
 )
+from elevon.comm.security import proof
 from elevon.errors import CommunicatorError, WireError
 
 HERE = "127.0.0.1"

@@ -14,11 +14,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from elevon.comm.rendezvous import GroupKeys, GroupName, Joining, Membership, join, redis_board
-from elevon.comm.rendezvous.redis_client import RedisMembership
+from elevon.comm.connect.rendezvous import (
+    GroupKeys,
+    GroupName,
+    Joining,
+    Membership,
+    join,
+    redis_board,
+)
+from elevon.comm.connect.rendezvous.redis_client import RedisMembership
 from elevon.comm.tcp import Entrance, TcpWorld, enter
 from elevon.errors import CommunicatorError, ElevonError, UsageError, WireError
-from tests.redis_support import redis_server
+from tests.support.redis import redis_server
 
 SECRET = secrets.token_bytes(32)
 PATIENCE_S = 20.0
@@ -133,7 +140,7 @@ def test_a_rank_asks_as_often_in_a_large_group_as_in_a_small_one(
     joins: Join, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RENEW_EVERY_S", "LOOK_AGAIN_S"):
-        monkeypatch.setattr(f"elevon.comm.rendezvous.redis_client.{name}", PATIENCE_S)
+        monkeypatch.setattr(f"elevon.comm.connect.rendezvous.redis_client.{name}", PATIENCE_S)
 
     def asked(size: int) -> int:
         client.config_resetstat()
@@ -151,7 +158,7 @@ def test_a_rank_asks_as_often_in_a_large_group_as_in_a_small_one(
 def test_whoever_was_to_say_that_all_are_there_may_be_gone(
     joins: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elevon.comm.rendezvous.redis_client.LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr("elevon.comm.connect.rendezvous.redis_client.LOOK_AGAIN_S", 0.1)
     first, second = joins(0), joins(1)
     assert isinstance(second, RedisMembership)
 
@@ -195,7 +202,7 @@ def test_a_living_rank_keeps_its_slot(joins: Join) -> None:
 
 def test_a_lease_is_renewed(joins: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     short_lease(monkeypatch)
-    monkeypatch.setattr("elevon.comm.rendezvous.redis_client.RENEW_EVERY_S", LEASE_S / 10)
+    monkeypatch.setattr("elevon.comm.connect.rendezvous.redis_client.RENEW_EVERY_S", LEASE_S / 10)
     joins(0)
 
     with pytest.raises(CommunicatorError, match="held by a living rank"):

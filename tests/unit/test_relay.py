@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from elevon.comm.nat import NatDoor, NatKeys, Passage, RelayServer, Way, relay_secret
-from elevon.comm.nat.errands import (
+from elevon.comm.connect.nat import NatDoor, NatKeys, Passage, RelayServer, Way, relay_secret
+from elevon.comm.connect.nat.errands import (
     FROM_RELAY,
     Answer,
     AnyErrand,
@@ -30,9 +30,9 @@ from elevon.comm.nat.errands import (
     claim,
     errand_of,
 )
-from elevon.comm.nat.line import bound
-from elevon.comm.nat.passage import run_errand
-from elevon.comm.nat.relay import Limits
+from elevon.comm.connect.nat.line import bound
+from elevon.comm.connect.nat.passage import run_errand
+from elevon.comm.connect.nat.relay import Limits
 from elevon.errors import CommunicatorError, UsageError, WireError
 
 SECRET = secrets.token_bytes(32)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from elevon.agent.events import EndTask, StartGang
-from elevon.agent.scheduler import Scheduler
+from elevon.agent.scheduling.events import EndTask, StartGang
+from elevon.agent.scheduling.scheduler import Scheduler
 from elevon.model.operations import WriteParquet
 from elevon.model.outcomes import FailureKind
 from elevon.model.states import TaskState
-from tests.scheduler_support import Rig, ended, only, started
+from tests.support.scheduler import Rig, ended, only, started
 
 
 def test_a_gang_starts_all_or_nothing():

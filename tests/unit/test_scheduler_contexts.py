@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elevon.agent.scheduling.contexts import ContextTable
+from elevon.agent.scheduling.communicators import ContextTable
 from elevon.model.outcomes import FailureKind
-from tests.scheduler_support import Rig
+from tests.support.scheduler import Rig
 
 
 def test_the_same_members_in_the_same_order_use_a_communicator_again():

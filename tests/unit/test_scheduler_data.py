@@ -5,7 +5,7 @@ from __future__ import annotations
 from elevon.model.operations import Load
 from elevon.model.outcomes import FailureKind
 from elevon.model.states import TaskState
-from tests.scheduler_support import Rig, dropped, ended, started
+from tests.support.scheduler import Rig, dropped, ended, started
 
 
 def chain(rig, ranks=1):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from elevon.agent.events import AbortGang, EndRank
+from elevon.agent.scheduling.events import AbortGang, EndRank
 from elevon.model.outcomes import FailureKind
 from elevon.model.states import TaskState
-from tests.scheduler_support import Rig, aborted, dropped, ended, only, started
+from tests.support.scheduler import Rig, aborted, dropped, ended, only, started
 
 ABORTED = FailureKind.ABORTED
 

@@ -7,10 +7,10 @@ import sqlite3
 import pytest
 
 from elevon.agent.journal import FORMAT, Journal, replay
-from elevon.agent.scheduler import Scheduler
+from elevon.agent.scheduling.scheduler import Scheduler
 from elevon.errors import WireError
 from elevon.model.outcomes import FailureKind
-from tests.scheduler_support import Rig
+from tests.support.scheduler import Rig
 
 
 def story():

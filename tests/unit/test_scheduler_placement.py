@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elevon.agent.events import InputSlice, StartGang, pickle_values
-from elevon.agent.scheduling.idle import IdleRanks
+from elevon.agent.scheduling.events import InputSlice, StartGang, pickle_values
+from elevon.agent.scheduling.idle_ranks import IdleRanks
 from elevon.agent.scheduling.placement import choose_gang
-from tests.scheduler_support import Rig, only
+from tests.support.scheduler import Rig, only
 
 
 def ranges(start, member, number=0):

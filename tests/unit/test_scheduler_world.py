@@ -6,7 +6,7 @@ import pytest
 
 from elevon.model.outcomes import FailureKind
 from elevon.model.states import TaskState
-from tests.scheduler_support import Rig, aborted, ended, repairs, started
+from tests.support.scheduler import Rig, aborted, ended, repairs, started
 
 
 def test_an_idle_world_is_repaired_at_once_and_nothing_starts_meanwhile():

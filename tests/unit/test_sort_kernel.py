@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from elevon import _native
-from tests.native_support import EVERY_TYPE, scattered
+from tests.support.native import EVERY_TYPE, scattered
 
 
 def sort(table, by, ascending=None, nulls_first=None, threads=1):

@@ -7,16 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from elevon.frames.expressions import filter_rows, project
-from elevon.frames.groupby import groupby
-from elevon.frames.ranking import rank_rows
-from elevon.frames.rolling import rolling
-from elevon.frames.sets import combine_sets, drop_duplicates
-from elevon.frames.slices import concat, equals, repartition, slice_rows
+from elevon.frames.operators.expressions import filter_rows, project
+from elevon.frames.operators.groupby import groupby
+from elevon.frames.operators.ranking import rank_rows
+from elevon.frames.operators.rolling import rolling
+from elevon.frames.operators.sets import combine_sets, drop_duplicates
+from elevon.frames.operators.slices import concat, equals, repartition, slice_rows
 from elevon.model.algebra import Aggregate, Window
 from elevon.testing.threads import ThreadGroup
-from tests.algebra_support import shared
-from tests.frames_support import multiset
+from tests.support.algebra import shared
+from tests.support.frames import multiset
 
 ROWS = 12
 WORDS = ["x", "y", None] * 4

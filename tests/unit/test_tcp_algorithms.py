@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from elevon._native import Group, GroupFailed, Mesh
-from elevon.comm import reductions
-from tests.tcp_support import PATIENCE_S, Net, connected_pair, together
+from elevon.comm.base import reductions
+from tests.support.tcp import PATIENCE_S, Net, connected_pair, together
 
 FEW_MESSAGES = (0.0, 1.0, 0.0)
 FEW_ROUNDS = (1.0, 0.0, 0.0)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from elevon._native import Group, GroupFailed, Mesh
-from tests.tcp_support import EVERYBODY, PATIENCE_S, Net, connected_pair, together
+from tests.support.tcp import EVERYBODY, PATIENCE_S, Net, connected_pair, together
 
 NOTICED_WITHIN_S = 2.0
 

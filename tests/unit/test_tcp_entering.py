@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 from elevon import _native
-from elevon.comm import proof
-from elevon.comm.rendezvous import (
+from elevon.comm.connect.rendezvous import (
     GroupKeys,
     GroupName,
     Joining,
@@ -26,8 +25,9 @@ from elevon.comm.rendezvous import (
     join,
     rendezvous_secret,
 )
-from elevon.comm.rendezvous.registry import Registry
-from elevon.comm.sockets import dial
+from elevon.comm.connect.rendezvous.registry import Registry
+from elevon.comm.connect.sockets import dial
+from elevon.comm.security import proof
 from elevon.comm.tcp import Entrance, TcpWorld, enter
 from elevon.comm.tcp.door import Door, Meeting, Places
 from elevon.errors import CommunicatorError, ElevonError, MemberLost, UsageError, WireError

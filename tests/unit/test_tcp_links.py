@@ -12,12 +12,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from elevon.agent import rank
 from elevon.comm import tcp
-from elevon.comm.rendezvous import GroupName, RendezvousServer, rendezvous_secret
+from elevon.comm.connect.rendezvous import GroupName, RendezvousServer, rendezvous_secret
 from elevon.comm.tcp import Entrance, TcpWorld, enter, entering
 from elevon.comm.tcp.door import Meeting
 from elevon.errors import CollectiveTimeout, GroupAborted, MemberLost
+from elevon.rank import loop
 from elevon.wire.keys import ConnectionFile, Keyring
 
 SECRET = secrets.token_bytes(32)
@@ -185,9 +185,9 @@ def test_a_member_that_comes_by_the_door_is_not_dialed_again(
 def test_a_large_pilot_is_lazy(monkeypatch: pytest.MonkeyPatch, ranks: int, lazy: bool) -> None:
     asked: list[Entrance] = []
     monkeypatch.setattr(tcp, "enter", lambda entrance, secret: asked.append(entrance))
-    monkeypatch.setattr(rank, "tie", lambda parent: None)
+    monkeypatch.setattr(loop, "tie", lambda parent: None)
     connection = ConnectionFile(session="s", pilot="p", directory="d", keys=Keyring.new())
 
-    rank.enter_world(connection, 1, ["127.0.0.1:1", "0", str(ranks)])
+    loop.enter_world(connection, 1, ["127.0.0.1:1", "0", str(ranks)])
 
     assert [each.lazy for each in asked] == [lazy]

@@ -22,16 +22,16 @@ import numpy as np
 import pytest
 
 from elevon import _native
-from elevon.comm import sockets
-from elevon.comm.rendezvous import GroupKeys, GroupName, RendezvousServer, rendezvous_secret
-from elevon.comm.sockets import meet
+from elevon.comm.connect import sockets
+from elevon.comm.connect.rendezvous import GroupKeys, GroupName, RendezvousServer, rendezvous_secret
+from elevon.comm.connect.sockets import meet
+from elevon.comm.connect.tls import Cover, Guest, Wrapping, need_cryptography, pump, wrapping
+from elevon.comm.connect.tls.identity import Identity
 from elevon.comm.tcp import Entrance, TcpWorld, enter, entering
 from elevon.comm.tcp.door import Door, Meeting, Places
-from elevon.comm.tls import Cover, Guest, Wrapping, need_cryptography, pump, wrapping
-from elevon.comm.tls.identity import Identity
 from elevon.errors import CommunicatorError, DescriptionError, MemberLost, UsageError, WireError
 from elevon.model.pilots import PilotDescription
-from tests.tcp_support import connected_pair, without_cryptography
+from tests.support.tcp import connected_pair, without_cryptography
 
 SECRET = secrets.token_bytes(32)
 GROUP = GroupName("job", 1)
@@ -374,7 +374,7 @@ def test_ranks_that_disagree_are_told(server: RendezvousServer) -> None:
 
 MEMBER = """
 import sys
-from elevon.comm.rendezvous import GroupName
+from elevon.comm.connect.rendezvous import GroupName
 from elevon.comm.tcp import Entrance, enter
 secret = bytes.fromhex(sys.stdin.readline())
 there = Entrance(sys.argv[1], GroupName("job", 1), "rank 1", 1, 2, tls=True)

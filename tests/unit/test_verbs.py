@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from elevon.errors import DescriptionError
-from elevon.frames.expressions import from_bytes
+from elevon.frames.operators.expressions import from_bytes
 from elevon.model.algebra import (
     Aggregate,
     Concat,

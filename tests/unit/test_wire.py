@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from elevon.errors import WireError
-from elevon.frames import ipc
+from elevon.frames.files import ipc
 from elevon.wire.channels import Authority, Dealer, Router, end_context, new_context
 from elevon.wire.data import PartitionRequest, PartitionServer, fetch
 from elevon.wire.keys import ConnectionFile, KeyPair, Keyring, read_connection, write_private

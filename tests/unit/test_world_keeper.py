@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from elevon.agent.events import RankGone, RankJoined, WorldGone
-from elevon.agent.world import WorldKeeper
+from elevon.agent.pool.world import WorldKeeper
+from elevon.agent.scheduling.events import RankGone, RankJoined, WorldGone
 from elevon.errors import PilotStartFailed
 from elevon.model.ids import RankId
 from elevon.wire.data import socket_of_rank

@@ -2,14 +2,15 @@
 
 ::
 
-    book       what is known of every task          slots, idle  what every rank does
-    dataflow   inputs there? outputs still there?   ready        who waits for ranks, in which order
-    lineage    how lost data is had again           policy       who starts next, who is held back
-    placement  which ranks, which rows for whom     contexts     the numbers of communicators
-    attempts   a gang runs, fails, leaves           endings      outcomes and who depends on them
-    verdicts   why something failed, in words       explain      why something is pending, in words
+    records       what is known of every task       ranks, idle_ranks  what every rank does
+    dependencies  inputs there? outputs needed?     queue              who waits for ranks, in order
+    lineage       how lost data is recomputed       policy             who starts next, who is held
+    placement     which ranks, which rows for whom  communicators      their numbers
+    attempts      a gang runs, fails, leaves        outcomes           how tasks end
+    failures      why something failed, in words    explain            why something is pending
 
-``board`` is what they share. ``elevon.agent.scheduler`` puts them together; nothing else in the
-package uses them. None of them has a clock, a socket or a random number: the same events give the
-same commands, which is what makes the journal a full copy of the agent's mind.
+``state`` is what they share, ``events`` what comes in and goes out, and ``scheduler`` puts them
+together; nothing else in the package uses them. None of them has a clock, a socket or a random
+number: the same events give the same commands, which is what makes the journal a full copy of the
+agent's mind.
 """

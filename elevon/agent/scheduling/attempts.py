@@ -1,8 +1,5 @@
 """One attempt of a task: a gang starts, its parts end or fail, the rest is made to leave.
 
-Before it: ``placement`` chooses the gang, ``contexts`` numbers its communicator. After it:
-``endings`` tells the client; ``dataflow`` makes a task that may try again READY.
-
 The first failure that is not the consequence of another one is the cause. A member that left only
 because the group was aborted says nothing of the cause, so the attempt then waits for the others:
 one of them has failed, and says why, or is dead, and the shell says so.
@@ -17,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from elevon.agent.events import AbortGang, PartEnded, StartGang
-from elevon.agent.scheduling import placement, verdicts
-from elevon.agent.scheduling.board import Board
-from elevon.agent.scheduling.book import Attempt, TaskRecord
-from elevon.agent.scheduling.dataflow import Dataflow
-from elevon.agent.scheduling.endings import Endings
+from elevon.agent.scheduling import failures, placement
+from elevon.agent.scheduling.dependencies import Dataflow
+from elevon.agent.scheduling.events import AbortGang, PartEnded, StartGang
+from elevon.agent.scheduling.outcomes import Endings
+from elevon.agent.scheduling.records import Attempt, TaskRecord
+from elevon.agent.scheduling.state import Board
 from elevon.model.ids import RankId
 from elevon.model.outcomes import Failure, FailureKind
 from elevon.model.states import TaskEvent, TaskState
@@ -149,7 +146,7 @@ class Attempts:
         attempt = record.attempt
         assert attempt is not None, "a running task has an attempt"
         if attempt.cause is None and attempt.cancel is None:
-            attempt.cause = verdicts.timed_out(record)
+            attempt.cause = failures.timed_out(record)
             self._stopping(record, attempt, TaskEvent.TIME_OVER)
             self._abort(record, attempt, "its time limit has passed")
 
@@ -158,7 +155,7 @@ class Attempts:
     def _member_lost(self, record: TaskRecord, attempt: Attempt, rank: RankId, reason: str) -> None:
         member = attempt.gang.index(rank)
         node = self._board.slots.node(rank)
-        failure = verdicts.rank_lost(record, member, rank, node, reason)
+        failure = failures.rank_lost(record, member, rank, node, reason)
         self._part_failed(record, attempt, member, failure)
 
     def _part_failed(
@@ -168,9 +165,9 @@ class Attempts:
         if failure.kind is FailureKind.ABORTED or attempt.cause is not None:
             return
         node = self._board.slots.node(attempt.gang[member])
-        attempt.cause = verdicts.own_failure(failure, member, node)
+        attempt.cause = failures.own_failure(failure, member, node)
         lost = failure.kind is FailureKind.RANK_LOST
-        self._abort(record, attempt, verdicts.first_line(failure), member, lost)
+        self._abort(record, attempt, failures.first_line(failure), member, lost)
 
     def _stopping(self, record: TaskRecord, attempt: Attempt, event: TaskEvent) -> None:
         self._board.book.move(record, event)
@@ -202,17 +199,17 @@ class Attempts:
             self._endings.succeed(record, attempt)
         elif attempt.cancel is not None:
             self._dataflow.leave(record)
-            failure = verdicts.canceled(record, attempt.cancel)
+            failure = failures.canceled(record, attempt.cancel)
             self._endings.fail(record, failure, TaskEvent.CANCELED_PARTS_LEFT)
         else:
             self._failed(record, attempt)
 
     def _failed(self, record: TaskRecord, attempt: Attempt) -> None:
-        accused = verdicts.unreachable(attempt)
+        accused = failures.unreachable(attempt)
         if accused is not None:
             self._convict(attempt.gang[accused], "other ranks have lost their connection to it")
-        failure = verdicts.cause_of(record, attempt, self._board.slots)
-        if verdicts.may_retry(record, failure):
+        failure = failures.cause_of(record, attempt, self._board.slots)
+        if failures.may_retry(record, failure):
             record.retries += 1
             self._try_again(record)
         elif self._was_false_start(record, attempt, failure):
@@ -226,13 +223,13 @@ class Attempts:
         slots = self._board.slots
         if failure.kind is FailureKind.DATA_LOST:
             explained = not all(producer.available for producer in record.producers)
-        elif verdicts.nobody_began(attempt):
+        elif failures.nobody_began(attempt):
             explained = slots.unfit = bool(slots.lost)
         else:
             return False
         if not explained:
             record.false_starts += 1
-        return record.false_starts <= verdicts.FALSE_STARTS
+        return record.false_starts <= failures.FALSE_STARTS
 
     def _try_again(self, record: TaskRecord) -> None:
         record.attempt = None

@@ -1,17 +1,14 @@
-"""A true answer to "why is this task pending?", in one or two sentences.
-
-Before it: ``board`` and ``policy``. After it: ``Scheduler.explain``, and ``elevon explain``.
-"""
+"""A true answer to "why is this task pending?", in one or two sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from elevon.agent.scheduling.board import Board
-from elevon.agent.scheduling.book import Attempt, TaskRecord
+from elevon.agent.scheduling.failures import first_line, label, ranks_of
 from elevon.agent.scheduling.policy import Policy
-from elevon.agent.scheduling.slots import RankSlots
-from elevon.agent.scheduling.verdicts import first_line, label, ranks_of
+from elevon.agent.scheduling.ranks import RankSlots
+from elevon.agent.scheduling.records import Attempt, TaskRecord
+from elevon.agent.scheduling.state import Board
 from elevon.model.ids import TaskId
 from elevon.model.states import TaskState
 

@@ -1,14 +1,13 @@
 """How lost data can be had again: by running what made it, and what made that.
 
-Before it: ``book``. After it: ``dataflow`` carries the plan out, or tells those who wait that there
-is none. This is lineage as in Spark (Zaharia et al., NSDI 2012): descriptions are kept, not copies.
+This is lineage as in Spark (Zaharia et al., NSDI 2012): descriptions are kept, not copies.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from elevon.agent.scheduling.book import TaskRecord
+from elevon.agent.scheduling.records import TaskRecord
 from elevon.model.operations import repeatable
 from elevon.model.states import TaskState
 

@@ -1,8 +1,7 @@
 """Which rows each member of a gang gets, and which ranks the members are.
 
-Before it: ``book`` (where the inputs lie) and ``idle`` (who is free). After it: ``attempts`` starts
-the gang. Data decides first, then nodes: a member goes where most of its rows are, the rest of the
-gang near the others, on one node if it can.
+Data decides first, then nodes: a member goes where most of its rows are, the rest of the gang near
+the others, on one node if it can.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from elevon.agent.events import InputSlice, pickle_values
-from elevon.agent.scheduling.book import TaskRecord
-from elevon.agent.scheduling.idle import IdleRanks
+from elevon.agent.scheduling.events import InputSlice, pickle_values
+from elevon.agent.scheduling.idle_ranks import IdleRanks
+from elevon.agent.scheduling.records import TaskRecord
 from elevon.model.ids import RankId
 from elevon.model.operations import Call
 

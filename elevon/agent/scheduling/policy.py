@@ -1,7 +1,5 @@
 """Who starts next, who is held back, and when the world is repaired.
 
-Before it: ``ready`` and ``slots``. After it: the scheduler asks after every event.
-
 The first task in the queue (greatest priority, then order of submission) starts as soon as it fits.
 While it does not fit, smaller ones behind it may overtake it, so that ranks do not idle; but not
 for ever: once they have been given ``OVERTAKES`` times the pilot's ranks, freed ranks are kept for
@@ -12,9 +10,9 @@ delay one would have to know when the running ones end at the earliest.
 
 from __future__ import annotations
 
-from elevon.agent.events import RepairWorld
-from elevon.agent.scheduling.board import Board
-from elevon.agent.scheduling.book import TaskRecord
+from elevon.agent.scheduling.events import RepairWorld
+from elevon.agent.scheduling.records import TaskRecord
+from elevon.agent.scheduling.state import Board
 
 # Twice the pilot: enough that small tasks fill the gaps for as long as a gang usually takes to
 # gather its ranks, and every rank is given to somebody else twice at most before it is kept.

@@ -1,12 +1,9 @@
-"""The store that a URL names.
-
-Before it: ``redis_store`` and ``file_store``. After it: ``world`` enters by it.
-"""
+"""The store that a URL names."""
 
 from __future__ import annotations
 
+from elevon.comm.connect.redis import is_redis
 from elevon.comm.mediated.store import Store
-from elevon.comm.redis_link import is_redis
 
 
 def open_store(url: str, job: str, epoch: int) -> Store:

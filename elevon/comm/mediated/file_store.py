@@ -1,9 +1,8 @@
 """Objects or files as a store of messages: S3, or a directory that all hosts mount.
 
-Before it: ``store`` and pyarrow's file systems. After it: ``address.open_store`` makes one. Such a
-store tells nobody of anything, so a reader asks again and again, more and more seldom. A length in
-front of each value tells a file that is being written from a whole one; renaming would do the same
-on a disk but costs a copy on S3.
+Such a store tells nobody of anything, so a reader asks again and again, more and more seldom. A
+length in front of each value tells a file that is being written from a whole one; renaming would do
+the same on a disk but costs a copy on S3.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from urllib.parse import quote
 
 from pyarrow import ArrowException, fs
 
-from elevon.comm.failure import Fuse
+from elevon.comm.base.failure import Fuse
+from elevon.comm.base.waiting import Deadline
 from elevon.comm.mediated.store import KEPT_S
-from elevon.comm.waiting import Deadline
 from elevon.errors import CommunicatorError, UsageError
 
 _LENGTH = struct.Struct("<q")

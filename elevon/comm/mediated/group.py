@@ -1,8 +1,7 @@
 """The communicator of a group of ranks that share nothing but a store.
 
-Before it: ``comm.arrays`` and ``post``. After it: ``world`` opens it. What all have to know goes
-through the first rank, 2 (n - 1) letters instead of n (n - 1): a store is paid by the object, in
-money or in time.
+What all have to know goes through the first rank, 2 (n - 1) letters instead of n (n - 1): a store
+is paid by the object, in money or in time.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from elevon.comm.arrays import ArrayCommunicator, Parts, members_of
-from elevon.comm.failure import Failure, Fuse
+from elevon.comm.base.arrays import ArrayCommunicator, Parts, members_of
+from elevon.comm.base.failure import Failure, Fuse
+from elevon.comm.base.waiting import Deadline
 from elevon.comm.mediated.post import Desk, Post
 from elevon.comm.protocol import Array
-from elevon.comm.waiting import Deadline
 from elevon.errors import CommunicatorError, UsageError, WireError
 
 # Who waits for the first rank waits a little longer, so that it can say whom it waits for itself.

@@ -1,9 +1,8 @@
 """Letters between the members of a group through a store, and the notices that end the group.
 
-Before it: ``store``, ``comm.envelope`` and ``comm.failure``. After it: ``group``. A letter's name
-says group, sender, receiver and its number between the two, so it is good for one place only; one
-receiver takes it, and thereby deletes it. Whoever fails, or gives up waiting, leaves a notice for
-each other member, which is looked for together with every letter.
+A letter's name says group, sender, receiver and its number between the two, so it is good for one
+place only; one receiver takes it, and thereby deletes it. Whoever fails, or gives up waiting,
+leaves a notice for each other member, which is looked for together with every letter.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from elevon.comm import envelope
-from elevon.comm.arrays import Parts
-from elevon.comm.failure import Failure, Fuse
+from elevon.comm.base.arrays import Parts
+from elevon.comm.base.failure import Failure, Fuse
+from elevon.comm.base.waiting import Deadline
 from elevon.comm.mediated.store import Store
 from elevon.comm.protocol import Array
-from elevon.comm.waiting import Deadline
+from elevon.comm.security import envelope
 from elevon.errors import CommunicatorError
 
 # Redis takes up to 512 MB in a value; less keeps what is copied at a time small.

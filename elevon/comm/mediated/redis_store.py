@@ -1,7 +1,6 @@
 """A Redis as a store of messages.
 
-Before it: ``store`` and ``comm.redis_link``. After it: ``address.open_store`` makes one. An object
-is a list of one value, because Redis can wait for a list.
+An object is a list of one value, because Redis can wait for a list.
 """
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
-from elevon.comm.failure import Fuse
+from elevon.comm.base.failure import Fuse
+from elevon.comm.base.waiting import Deadline
+from elevon.comm.connect.redis import RedisLink
 from elevon.comm.mediated.store import KEPT_S
-from elevon.comm.redis_link import RedisLink
-from elevon.comm.waiting import Deadline
 
 # A fuse that another thread blows is seen after this; far below the limit for an answer.
 WAIT_AT_MOST_S = 0.25

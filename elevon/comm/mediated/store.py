@@ -1,9 +1,7 @@
 """What a store has to be able to do to carry messages.
 
-Before it: ``comm.failure`` and ``comm.waiting``. After it: ``redis_store`` and ``file_store`` can
-do it, ``post`` uses it. An object is put once and
-taken once, so whoever takes it deletes it, and nothing is left for others to clean up but what
-nobody came for; that has a time to live.
+An object is put once and taken once, so whoever takes it deletes it, and nothing is left for others
+to clean up but what nobody came for; that has a time to live.
 """
 
 from __future__ import annotations
@@ -11,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from elevon.comm.failure import Fuse
-from elevon.comm.waiting import Deadline
+from elevon.comm.base.failure import Fuse
+from elevon.comm.base.waiting import Deadline
 
 # Longer than any collective should take, short enough to be paid for by those who abandon it.
 KEPT_S = 3600.0

@@ -1,9 +1,7 @@
 """The world of a rank that shares nothing but a store with the others: opens groups of slots.
 
-Before it: ``group`` and a store. After it: ``agent.rank`` enters with it, where the pilot's
-communicator is a store. It has the form of ``tcp.world``. Nothing here notices that a member has
-died: the agent does and interrupts its group, and in any case the group ends by its deadline, so
-every group has one.
+It has the form of ``tcp.world``. Nothing here notices that a member has died: the agent does and
+interrupts its group, and in any case the group ends by its deadline, so every group has one.
 """
 
 from __future__ import annotations
@@ -11,14 +9,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from elevon.comm import proof
-from elevon.comm.failure import Failure, Fuse, FuseBox
+from elevon.comm.base.failure import Failure, Fuse, FuseBox
+from elevon.comm.base.slots import check_members
+from elevon.comm.connect.rendezvous.messages import GroupName
 from elevon.comm.mediated.address import open_store
 from elevon.comm.mediated.group import MediatedCommunicator
 from elevon.comm.mediated.post import Desk, Post
 from elevon.comm.mediated.store import Store
-from elevon.comm.rendezvous.messages import GroupName
-from elevon.comm.slots import check_members
+from elevon.comm.security import proof
 from elevon.errors import UsageError
 
 

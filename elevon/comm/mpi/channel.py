@@ -1,7 +1,6 @@
 """One group's MPI communicator, with a way out of everything that is started on it.
 
-Before it: ``faults``, ``limbo`` and ``notices``. After it: ``group`` moves arrays over it. A
-channel knows bytes and peers, no shapes. Whatever is started is nonblocking and waited for in one
+A channel knows bytes and peers, no shapes. Whatever is started is nonblocking and waited for in one
 loop that ends by completion, by the deadline, by an interrupt from another thread, by a notice from
 another member, or by MPI's word that a process is dead.
 """
@@ -17,14 +16,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from mpi4py import MPI
 
-from elevon.comm.arrays import Parts
-from elevon.comm.buffers import BufferPool
-from elevon.comm.failure import Failure, Fuse, FuseBox
+from elevon.comm.base.arrays import Parts
+from elevon.comm.base.buffers import BufferPool
+from elevon.comm.base.failure import Failure, Fuse, FuseBox
+from elevon.comm.base.waiting import NAP_SHORTEST_S, Deadline, Waiter
 from elevon.comm.mpi.faults import diagnose
 from elevon.comm.mpi.limbo import Limbo
 from elevon.comm.mpi.notices import NoticeBoard
 from elevon.comm.protocol import Array
-from elevon.comm.waiting import NAP_SHORTEST_S, Deadline, Waiter
 from elevon.errors import CommunicatorError
 
 # MPI counts are 32 bits wide; a longer message is several, in order.

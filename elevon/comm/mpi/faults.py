@@ -1,14 +1,13 @@
 """What an MPI error means for a group, and what this MPI can do about failures.
 
-Before it: mpi4py and ``comm.failure``. After it: everything else in this package. This is the one
-border where MPI's errors become ours.
+This is the one border where MPI's errors become ours.
 """
 
 from __future__ import annotations
 
 from mpi4py import MPI
 
-from elevon.comm.failure import Failure
+from elevon.comm.base.failure import Failure
 
 _LOST = frozenset({MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING})
 _REVOKED = frozenset({MPI.ERR_REVOKED})

@@ -1,8 +1,5 @@
 """The communicator of a group of MPI ranks.
 
-Before it: ``channel`` and ``comm.arrays``. After it: ``world`` opens it, the rank gives it to
-operators and user functions.
-
 Equal shapes travel by MPI's own collectives; lengths that differ by pairs of Isend and Irecv,
 which measured as fast as memcpy on both MPIs and know no limit of 2^31 - 1.
 """
@@ -16,8 +13,8 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from elevon.comm.arrays import ArrayCommunicator, Parts, members_of
-from elevon.comm.failure import Failure
+from elevon.comm.base.arrays import ArrayCommunicator, Parts, members_of
+from elevon.comm.base.failure import Failure
 from elevon.comm.mpi.channel import CHUNK_BYTES, Channel, Post
 from elevon.comm.protocol import Array
 from elevon.errors import UsageError

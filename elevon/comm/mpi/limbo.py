@@ -1,7 +1,5 @@
 """What a failed group leaves behind in MPI, kept where it can do no harm.
 
-Before it: mpi4py. After it: ``channel`` parks here what it cannot finish.
-
 A pending request cannot be taken back in general: if its buffers were freed, MPI would write into
 memory that belongs to somebody else by then. With ULFM the group is revoked and its requests end
 within a millisecond; elsewhere they stay for ever.

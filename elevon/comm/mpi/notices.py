@@ -1,8 +1,7 @@
 """How a member tells the others that their group is over.
 
-Before it: ``roster`` and ``comm.failure``. After it: ``group`` posts when it fails and looks while
-it waits. Notices travel on the world's control communicator and not on the group's own, because a
-revoked communicator delivers nothing any more, also not why it was revoked.
+Notices travel on the world's control communicator and not on the group's own, because a revoked
+communicator delivers nothing any more, also not why it was revoked.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from elevon.comm.failure import Failure, FuseBox
+from elevon.comm.base.failure import Failure, FuseBox
 from elevon.comm.mpi.limbo import Limbo
 from elevon.comm.mpi.roster import Roster
 from elevon.comm.protocol import Array

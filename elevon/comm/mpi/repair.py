@@ -1,9 +1,9 @@
 """A whole world again: survivors close up, start replacements and merge with them.
 
-Before it: ``roster`` and ULFM. After it: ``world``. Measured with 4 ranks on 2 cores: shrink 1 to
-30 ms, spawn 80 to 160 ms, merge 60 to 140 ms. A replacement is reached by TCP, also on the same
-node: Open MPI's shared memory serves only processes that were started together (4.6 instead of 12
-GB/s, 11 instead of 4 us). So a world that is idle and holds no data is better started again.
+Measured with 4 ranks on 2 cores: shrink 1 to 30 ms, spawn 80 to 160 ms, merge 60 to 140 ms. A
+replacement is reached by TCP, also on the same node: Open MPI's shared memory serves only processes
+that were started together (4.6 instead of 12 GB/s, 11 instead of 4 us). So a world that is idle and
+holds no data is better started again.
 """
 
 from __future__ import annotations

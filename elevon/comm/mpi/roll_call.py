@@ -1,10 +1,7 @@
 """All members are here: the bounded part of opening a group.
 
-Before it: ``roster``. After it: ``world`` calls it before MPI_Comm_create_group, which waits for
-every member with no way out: measured on Open MPI 5.0 with ULFM, it never returns when a member is
-dead or does not come, and not even revoking the world wakes it. So the members meet first, by
-small nonblocking messages that can time out, be interrupted and see a peer's death; what remains
-is a window of some 100 us in which a member could still die.
+So the members meet first, by small nonblocking messages that can time out, be interrupted and see a
+peer's death; what remains is a window of some 100 us in which a member could still die.
 
 Tokens go up a flat tree to member 0 and down again. They also carry whether a member knows of a
 dead rank anywhere in the world: all members must then create their group in the other way, so all
@@ -20,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from mpi4py import MPI
 
-from elevon.comm.failure import Failure, Kind
+from elevon.comm.base.failure import Failure, Kind
 from elevon.comm.mpi.limbo import Limbo
 from elevon.errors import CollectiveTimeout, CommunicatorError, MemberLost
 

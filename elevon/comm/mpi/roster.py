@@ -1,8 +1,7 @@
 """Which rank of the MPI world has which slot.
 
-Before it: mpi4py. After it: ``notices``, ``roll_call``, ``repair`` and ``world``. A slot is the
-agent's number of a rank and stays with it; the rank in MPI's world changes when the world is
-repaired, because survivors close up and replacements come last.
+A slot is the agent's number of a rank and stays with it; the rank in MPI's world changes when the
+world is repaired, because survivors close up and replacements come last.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """The MPI world of a rank: opens private groups of slots and keeps them for reuse.
 
-Before it: ``roster``, ``roll_call``, ``group`` and ``repair``. After it: ``agent.rank`` has exactly
-one, made first thing in the process.
-
 One call of open_group at a time per process: on Open MPI two threads that create communicators at
 once deadlock now and then.
 """
@@ -15,8 +12,10 @@ from functools import partial
 
 from mpi4py import MPI
 
-from elevon.comm.buffers import BufferPool
-from elevon.comm.failure import Failure, Fuse, FuseBox
+from elevon.comm.base.buffers import BufferPool
+from elevon.comm.base.failure import Failure, Fuse, FuseBox
+from elevon.comm.base.slots import check_members
+from elevon.comm.base.waiting import Deadline, Waiter
 from elevon.comm.mpi.channel import TAGS, Channel, Services
 from elevon.comm.mpi.faults import can_revoke, lost_ranks
 from elevon.comm.mpi.group import MpiCommunicator
@@ -25,8 +24,6 @@ from elevon.comm.mpi.notices import NoticeBoard
 from elevon.comm.mpi.repair import join_survivors, rebuild
 from elevon.comm.mpi.roll_call import Meeting, roll_call
 from elevon.comm.mpi.roster import Roster
-from elevon.comm.slots import check_members
-from elevon.comm.waiting import Deadline, Waiter
 from elevon.errors import CommunicatorError, GroupAborted, PilotStartFailed, UsageError
 
 # Libraries have 1,023 (MPICH, once collectives were used) to 65,532 (Open MPI) communicators.

@@ -1,8 +1,7 @@
 """The door of a rank: lets later members of the group in.
 
-Before it: ``comm.sockets`` and a mesh. After it: ``entering`` opens one. A member that joins dials
-all who were there before it, so a replacement of a lost rank comes in by the same door as everybody
-did at the start, at any time, and nobody has to stop working for it.
+A member that joins dials all who were there before it, so a replacement of a lost rank comes in by
+the same door as everybody did at the start, at any time, and nobody has to stop working for it.
 
 Whoever knocks has to prove that it belongs to this group and epoch, within seconds, before a byte
 of it reaches the engine; strangers are met in a bounded number of threads, each with its own end.
@@ -19,8 +18,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from elevon import _native
-from elevon.comm.sockets import Caller, listen, meet
-from elevon.comm.tls import Cover, Guest, Wrapping
+from elevon.comm.connect.sockets import Caller, listen, meet
+from elevon.comm.connect.tls import Cover, Guest, Wrapping
 from elevon.errors import CommunicatorError, WireError
 
 MOST_STRANGERS = 64

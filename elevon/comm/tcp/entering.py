@@ -1,8 +1,4 @@
-"""How a rank comes into its world: listen, join, dial those who are there, wait for the others.
-
-Before it: ``comm.rendezvous`` and ``door``. After it: ``agent.rank`` enters with it, at the start
-and as a replacement alike.
-"""
+"""How a rank comes into its world: listen, join, dial those who are there, wait for the others."""
 
 from __future__ import annotations
 
@@ -17,8 +13,8 @@ from functools import partial
 import msgspec
 
 from elevon import _native
-from elevon.comm.nat import NatDoor, NatKeys, Way
-from elevon.comm.rendezvous import (
+from elevon.comm.connect.nat import NatDoor, NatKeys, Way
+from elevon.comm.connect.rendezvous import (
     GroupKeys,
     GroupName,
     Joining,
@@ -27,11 +23,11 @@ from elevon.comm.rendezvous import (
     Welcome,
     join,
 )
-from elevon.comm.sockets import dial, prove_on
+from elevon.comm.connect.sockets import dial, prove_on
+from elevon.comm.connect.tls import Cover, Wrapping, can_encrypt
 from elevon.comm.tcp.door import Door, Meeting, Places
 from elevon.comm.tcp.links import Links
 from elevon.comm.tcp.world import TcpWorld
-from elevon.comm.tls import Cover, Wrapping, can_encrypt
 from elevon.errors import CommunicatorError, UsageError, WireError
 
 ENTER_WITHIN_S = 60.0

@@ -1,8 +1,7 @@
 """The communicator of a group of ranks that are connected by sockets.
 
-Before it: ``comm.arrays`` and the compiled engine (``cpp/net``). After it: ``world`` opens it, the
-rank gives it to operators and user functions. A group is a tag space over connections that are
-there already, so making one, and splitting one, sends nothing.
+A group is a tag space over connections that are there already, so making one, and splitting one,
+sends nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from elevon import _native
-from elevon.comm import reductions
-from elevon.comm.arrays import ArrayCommunicator, Parts, members_of
-from elevon.comm.buffers import BufferPool
-from elevon.comm.failure import Failure
+from elevon.comm.base import reductions
+from elevon.comm.base.arrays import ArrayCommunicator, Parts, members_of
+from elevon.comm.base.buffers import BufferPool
+from elevon.comm.base.failure import Failure
 from elevon.comm.protocol import Array, ReduceOp
 from elevon.errors import CommunicatorError, UsageError
 

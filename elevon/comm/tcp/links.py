@@ -1,9 +1,8 @@
 """The connections of a rank that makes them only when a group needs them.
 
-Before it: ``door`` and the members that the rendezvous named. After it: ``entering`` makes one,
-and ``world`` asks it whenever a group is opened. Of each pair the one that joined later dials, so
-the other can only wait for it; both open the group, so both come. A group's own connections are
-complete before its first collective: an abort has to reach every member at once (see
+Of each pair the one that joined later dials, so the other can only wait for it; both open the
+group, so both come. A group's own connections are complete before its first collective: an abort
+has to reach every member at once (see
 docs/decisions/0008-a-large-world-is-connected-group-by-group.md).
 """
 
@@ -13,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from elevon.comm.rendezvous import Member
+from elevon.comm.connect.rendezvous import Member
 from elevon.comm.tcp.door import Places
 from elevon.errors import CollectiveTimeout, CommunicatorError, MemberLost
 

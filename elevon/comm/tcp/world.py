@@ -1,8 +1,7 @@
 """The TCP world of a rank: opens private groups of slots over its connections.
 
-Before it: ``group`` and a mesh whose places are the agent's slots. After it: ``agent.rank`` has
-exactly one. Opening a group is local where its members are connected: who is not there yet is
-waited for by the first collective, and what comes for a group before it is opened here is kept.
+Opening a group is local where its members are connected: who is not there yet is waited for by the
+first collective, and what comes for a group before it is opened here is kept.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from elevon import _native
-from elevon.comm.buffers import BufferPool
-from elevon.comm.slots import check_members
+from elevon.comm.base.buffers import BufferPool
+from elevon.comm.base.slots import check_members
 from elevon.comm.tcp.group import Ground, Space, TcpCommunicator
 from elevon.errors import UsageError
 

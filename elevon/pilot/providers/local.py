@@ -1,7 +1,7 @@
 """Pilots on this machine: the agent is a process of its own, in a session of its own.
 
-Before it: nothing. After it: ``pilot.manager`` starts pilots with it. The agent is told by a pipe
-when to speak and by its directory what to be; no key is on its command line.
+The agent is told by a pipe when to speak and by its directory what to be; no key is on its command
+line.
 """
 
 from __future__ import annotations

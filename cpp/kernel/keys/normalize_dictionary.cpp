@@ -1,0 +1,113 @@
+// Codes of dictionary keys: the rank of the value that an index stands for.
+// Before it: normalize_key; the ranks come from the sort itself. After it: normalize.
+
+#include <array>
+#include <bit>
+
+#include "kernel/keys/normalize_key.hpp"
+#include "kernel/sort/sort.hpp"
+
+namespace elevon::kernel {
+namespace {
+
+// The dictionary as a column of its own.
+arrow::Column values_of(const arrow::Column& column) {
+  arrow::Field field{.name = column.field().name,
+                     .type = column.type().dictionary,
+                     .nullable = true,
+                     .metadata = {}};
+  return {std::move(field), {column.dictionary()}};
+}
+
+// Ranks in the key's own direction; equal entries share one. A null in the dictionary is a null.
+class Ranks {
+ public:
+  Ranks(const SortKey& key, int threads) {
+    const arrow::Column values = values_of(*key.column);
+    if (values.length() == 0) return;
+    const std::array<SortKey, 1> keys{SortKey{&values, key.ascending, key.nulls_first}};
+    const KeyOrder order(keys, threads);
+    const OwnedArray<std::int64_t> rows = sorted_rows(order, threads);
+    of_entry_.resize(static_cast<std::size_t>(rows.size()));
+    for (std::int64_t i = 0; i < rows.size(); ++i) {
+      if (i > 0 && order.compare(rows[i - 1], rows[i]) != 0) ++last_;
+      of_entry_[static_cast<std::size_t>(rows[i])] = last_;
+    }
+    place_null(values, key.nulls_first);
+  }
+
+  [[nodiscard]] Code of_entry(std::size_t entry) const { return of_entry_[entry]; }
+  [[nodiscard]] Code of_null() const { return null_; }
+  [[nodiscard]] int bits() const { return static_cast<int>(std::bit_width(last_)); }
+
+ private:
+  // Null entries rank first or last already, so they can share the rank of null rows; without any,
+  // that rank is added.
+  void place_null(const arrow::Column& values, bool first) {
+    if (values.null_count() == 0) {
+      if (first) {
+        for (Code& rank : of_entry_) ++rank;
+      }
+      ++last_;
+    }
+    null_ = first ? 0 : last_;
+  }
+
+  std::vector<Code> of_entry_;
+  Code last_ = 0;
+  Code null_ = 0;
+};
+
+template <typename Index>
+class DictionaryCoder final : public KeyCoder {
+ public:
+  DictionaryCoder(const SortKey& key, int threads) : column_(*key.column), ranks_(key, threads) {
+    bits_ = ranks_.bits();
+  }
+
+  void encode(Range rows, Code* out) const override {
+    for_chunks(column_, rows, [&](const arrow::Array& array, Range in, std::int64_t at) {
+      for (std::int64_t row = in.begin; row < in.end; ++row) {
+        out[at + row - in.begin] = code(array, row);
+      }
+    });
+  }
+
+  void encode_rows(std::span<const std::int64_t> rows, std::int64_t /*depth*/,
+                   Code* out) const override {
+    ChunkFinder finder(column_);
+    for (const std::int64_t row : rows) {
+      const auto found = finder.find(row);
+      *out++ = code(*column_.chunks()[found.chunk], found.row);
+    }
+  }
+
+ private:
+  // The index of a null row may point anywhere.
+  [[nodiscard]] Code code(const arrow::Array& array, std::int64_t row) const {
+    if (!array.is_valid(row)) return ranks_.of_null();
+    return ranks_.of_entry(static_cast<std::size_t>(array.values<Index>()[row]));
+  }
+
+  const arrow::Column& column_;
+  Ranks ranks_;
+};
+
+template <typename Index>
+std::unique_ptr<KeyCoder> make(const SortKey& key, int threads) {
+  return std::make_unique<DictionaryCoder<Index>>(key, threads);
+}
+
+}  // namespace
+
+// Indices are never negative, so their sign does not matter.
+std::unique_ptr<KeyCoder> make_dictionary_coder(const SortKey& key, int threads) {
+  switch (key.column->type().width) {
+    case 1: return make<std::uint8_t>(key, threads);
+    case 2: return make<std::uint16_t>(key, threads);
+    case 4: return make<std::uint32_t>(key, threads);
+    default: return make<std::uint64_t>(key, threads);
+  }
+}
+
+}  // namespace elevon::kernel

@@ -1,0 +1,69 @@
+"""From the scheduler's StartGang to one RunTask per member.
+
+Functions are kept here by content hash and travel to each rank once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from elevon.agent.pool.processes import RankProcess, RankTable
+from elevon.agent.scheduling.events import InputSlice, StartGang
+from elevon.model.operations import Call
+from elevon.wire.messages import RunTask, Slice
+
+
+class FunctionStore:
+    """Pickled functions by content hash."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, bytes] = {}
+
+    def put(self, digest: str, blob: bytes) -> None:
+        """Keep a function."""
+        self._blobs[digest] = blob
+
+    def blob_for(self, process: RankProcess, digest: str) -> bytes:
+        """The function, or b"" where the rank has had it already."""
+        if digest in process.functions:
+            return b""
+        process.functions.add(digest)
+        return self._blobs.get(digest, b"")
+
+
+def run_messages(
+    command: StartGang, ranks: RankTable, functions: FunctionStore
+) -> Iterator[tuple[RankProcess, RunTask]]:
+    """The messages that start an attempt, one per member, in gang order."""
+    description = command.submission.description
+    for position, rank in enumerate(command.ranks):
+        process = ranks[rank]
+        function = b""
+        if isinstance(description.operation, Call):
+            function = functions.blob_for(process, description.operation.function)
+        yield (
+            process,
+            RunTask(
+                task=command.submission.task,
+                name=description.name,
+                attempt=command.attempt,
+                operation=description.operation,
+                members=command.ranks,
+                position=position,
+                context=command.context,
+                evict=command.evict,
+                inputs=tuple(
+                    tuple(_slice(piece) for piece in pieces) for pieces in command.inputs[position]
+                ),
+                values=command.values,
+                schemas=command.schemas,
+                function=function,
+                threads=description.options.cores_per_rank,
+                timeout_s=description.options.timeout_s,
+                memory_bytes=description.options.memory_per_rank,
+            ),
+        )
+
+
+def _slice(piece: InputSlice) -> Slice:
+    return Slice(piece.task, piece.address, piece.offset, piece.rows)

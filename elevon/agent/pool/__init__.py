@@ -1,0 +1,1 @@
+"""What the agent keeps of its ranks: how they are started, watched, ended and replaced."""

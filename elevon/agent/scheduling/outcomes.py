@@ -1,0 +1,121 @@
+"""How tasks end: the outcome that the client is told, and what it means for those that need them.
+
+Every task is told to the client once, with one exception: a dataset that was lost and run again is
+told again, with its new partitions, or with the failure for which it could not be had again. The
+client resolves the future at the first telling and takes the placement from the last.
+"""
+
+from __future__ import annotations
+
+from elevon.agent.scheduling import failures
+from elevon.agent.scheduling.dependencies import Dataflow
+from elevon.agent.scheduling.events import EndTask
+from elevon.agent.scheduling.records import Attempt, TaskRecord
+from elevon.agent.scheduling.state import Board
+from elevon.model.operations import Call
+from elevon.model.outcomes import (
+    Failure,
+    Partition,
+    PartOutcome,
+    RankProfile,
+    TaskOutcome,
+    TaskProfile,
+)
+from elevon.model.states import TaskEvent, TaskState
+
+
+class Endings:
+    """Ends tasks."""
+
+    def __init__(self, board: Board, dataflow: Dataflow) -> None:
+        self._board = board
+        self._dataflow = dataflow
+
+    def succeed(self, record: TaskRecord, attempt: Attempt) -> None:
+        """All parts have ended well."""
+        parts = [part for part in attempt.parts if part is not None]
+        if record.dataset:
+            record.partitions = self._partitions(attempt, parts)
+            record.schema = parts[0].schema
+            self._dataflow.trim(record)
+        else:
+            record.values = _values(record, parts)
+        self._board.book.move(record, TaskEvent.ALL_PARTS_DONE)
+        self._tell(record)
+        record.attempt = None
+        self._dataflow.unlink(record)
+        self._dataflow.settle(record)
+
+    def fail(self, record: TaskRecord, failure: Failure, event: TaskEvent) -> None:
+        """The task ends without a result."""
+        if record.state is TaskState.READY:
+            self._board.queue.remove(record)
+        ran_before = record.told
+        self._board.book.move(record, event)
+        record.failure = failure
+        record.partitions, record.schema = (), b""
+        self._tell(record)
+        record.attempt = None
+        for waiting in (*record.waiting_consumers(), *(record.followers or ())):
+            self._board.doom(waiting, _inherited(waiting, record, failure, ran_before))
+        self._dataflow.drop_all(record)
+        self._dataflow.unlink(record)
+        self._board.book.forget_if_done(record)
+
+    def end_doomed(self) -> None:
+        """End every unstarted task that can never run, and those that this dooms in turn."""
+        doomed = self._board.doomed
+        while doomed:
+            record, failure = doomed.popleft()
+            if record.state is TaskState.WAITING or record.state is TaskState.READY:
+                self.fail(record, failure, TaskEvent.GIVE_UP)
+
+    def _tell(self, record: TaskRecord) -> None:
+        again, record.told = record.told, True
+        if again and record.released:
+            return
+        outcome = TaskOutcome(
+            failure=record.failure,
+            partitions=record.partitions,
+            schema=record.schema,
+            values=record.values,
+            profile=self._profile(record),
+        )
+        self._board.commands.append(EndTask(record.task, outcome))
+
+    def _profile(self, record: TaskRecord) -> TaskProfile:
+        attempt = record.attempt
+        pairs = zip(attempt.gang, attempt.parts, strict=True) if attempt is not None else ()
+        return TaskProfile(
+            submitted_s=record.submission.submitted_s,
+            received_s=record.received_s,
+            ready_s=record.ready_s,
+            placed_s=record.placed_s,
+            ended_s=self._board.at,
+            attempts=record.attempts,
+            parts=tuple([RankProfile(rank, part.stamps) for rank, part in pairs if part]),
+        )
+
+    def _partitions(self, attempt: Attempt, parts: list[PartOutcome]) -> tuple[Partition, ...]:
+        address = self._board.slots.address
+        return tuple(
+            Partition(rank, part.rows, part.nbytes, address[rank])
+            for rank, part in zip(attempt.gang, parts, strict=True)
+        )
+
+
+def _values(record: TaskRecord, parts: list[PartOutcome]) -> tuple[bytes, ...]:
+    """Rank 0's value for returns="rank0"; by rank for returns="all" and for written files."""
+    operation = record.submission.description.operation
+    if isinstance(operation, Call) and operation.returns == "rank0":
+        return (parts[0].value,)
+    return tuple(part.value for part in parts)
+
+
+def _inherited(
+    waiting: TaskRecord, failed: TaskRecord, failure: Failure, ran_before: bool
+) -> Failure:
+    """What the failure of one task is for another that waits for it."""
+    if ran_before:
+        return failures.recompute_failed(waiting, failed, failure)
+    return failures.dependency(waiting, failed)

@@ -1,0 +1,178 @@
+"""Task records: what the scheduler knows of every task, and when it may forget one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from elevon.model.ids import RankId, TaskId
+from elevon.model.operations import makes_dataset
+from elevon.model.outcomes import Failure, Partition, PartOutcome
+from elevon.model.states import TASK_LIFE, TaskEvent, TaskState, advance
+from elevon.model.tasks import TaskSubmission
+
+# Numbers of tasks stay below this, so that priority and number make one integer to compare.
+_NUMBERS = 1 << 48
+
+
+class Attempt(msgspec.Struct, eq=False, gc=False):
+    """One run of a task on one gang.
+
+    Attributes:
+        number: 1, 2, ...
+        gang: the ranks, in gang order.
+        context: the communicator's number, 0 for a gang of one.
+        started_step: how many events had come when it started.
+        running: parts that have not ended.
+        parts: what the members reported, by gang order.
+        abort_sent: whether the members were told to leave.
+        cause: the first failure that is not the consequence of another, if any.
+        cancel: why the client wants it ended, if it does.
+    """
+
+    number: int
+    gang: tuple[RankId, ...]
+    context: int
+    started_step: int
+    running: int
+    parts: list[PartOutcome | None]
+    abort_sent: bool = False
+    cause: Failure | None = None
+    cancel: str | None = None
+
+
+class TaskRecord(msgspec.Struct, eq=False, gc=False):
+    """All that is known of one task. Mutable; compared and hashed by identity.
+
+    Attributes:
+        task: its id.
+        submission: what the client sent.
+        number: its place in the order of submission.
+        key: its place in the queue: greater priority first, then order of submission.
+        size: ranks of its gang.
+        dataset: whether its output stays on ranks.
+        received_s, ready_s, placed_s: moments for the profile.
+        inputs: the records of its inputs, position by position; emptied when not needed any more.
+        producers: the same, each once (a table may be joined with itself).
+        missing: inputs and predecessors that it still waits for.
+        attempts, retries: starts so far; those of them that used up a retry.
+        false_starts: restarts because an input could not be fetched, or the communicator not be
+            opened, although nothing is known to be lost.
+        overtaken: ranks given to tasks behind it while it was the first in the queue.
+        partitions, schema, values, failure: how it ended.
+        kept_on: ranks whose stores may hold anything of its output.
+        lost: ranks that took a partition of its output with them, and why.
+        dropped: whether its output was dropped because nobody needed it.
+        told: whether the client was told an end.
+        released: whether the client will not ask for the output again.
+        readers: running attempts that read its output.
+        consumers: unfinished tasks that have it as an input.
+        followers: tasks that wait for its end only.
+        holders: records that have it in ``inputs``, or wait for its end.
+    """
+
+    task: TaskId
+    submission: TaskSubmission
+    number: int
+    key: int
+    size: int
+    dataset: bool
+    received_s: float
+    state: TaskState = TaskState.WAITING
+    ready_s: float = 0.0
+    placed_s: float = 0.0
+    inputs: tuple[TaskRecord, ...] = ()
+    producers: tuple[TaskRecord, ...] = ()
+    missing: int = 0
+    attempt: Attempt | None = None
+    attempts: int = 0
+    retries: int = 0
+    false_starts: int = 0
+    overtaken: int = 0
+    partitions: tuple[Partition, ...] = ()
+    schema: bytes = b""
+    values: tuple[bytes, ...] = ()
+    failure: Failure | None = None
+    kept_on: dict[RankId, None] | None = None
+    lost: dict[RankId, str] | None = None
+    dropped: bool = False
+    told: bool = False
+    released: bool = False
+    readers: int = 0
+    consumers: dict[TaskRecord, None] | None = None
+    followers: dict[TaskRecord, None] | None = None
+    holders: int = 0
+
+    @property
+    def available(self) -> bool:
+        """Whether it ended well and its output is whole."""
+        return self.state is TaskState.DONE and not self.lost and not self.dropped
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended and does not run again to restore its output."""
+        state = self.state
+        return state is TaskState.DONE or state is TaskState.FAILED or state is TaskState.CANCELED
+
+    def waiting_consumers(self) -> list[TaskRecord]:
+        """The consumers that have not started, in order of submission to them."""
+        return [c for c in self.consumers or () if c.state is TaskState.WAITING]
+
+
+class Book:
+    """All records, by id, and how many are in each state.
+
+    A record is forgotten once the task has ended, the client has released it, and no other record
+    holds it. A record holds its inputs until it has ended, and beyond that only where it may have
+    to run again to restore its output: so the book is bounded by what clients and data still need.
+    """
+
+    def __init__(self) -> None:
+        self.records: dict[TaskId, TaskRecord] = {}
+        self.submitted = 0
+        self.in_state: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
+
+    def enter(self, submission: TaskSubmission, at: float) -> TaskRecord:
+        """A record for a new task, WAITING."""
+        self.submitted += 1
+        description = submission.description
+        options = description.options
+        record = TaskRecord(
+            submission.task,
+            submission,
+            self.submitted,
+            -options.priority * _NUMBERS + self.submitted,
+            options.ranks,
+            makes_dataset(description.operation),
+            at,
+        )
+        self.records[submission.task] = record
+        self.in_state[TaskState.WAITING] += 1
+        return record
+
+    def move(self, record: TaskRecord, event: TaskEvent) -> None:
+        """Advance a record by the table of task states.
+
+        Raises:
+            IllegalTransition: the scheduler has a defect; nothing has changed.
+        """
+        state = advance(TASK_LIFE, record.state, event)
+        self.in_state[record.state] -= 1
+        self.in_state[state] += 1
+        record.state = state
+
+    def forget_if_done(self, record: TaskRecord) -> None:
+        """Forget a record that nothing needs, and then those that only it held."""
+        idle = [record]
+        while idle:
+            record = idle.pop()
+            if record.holders or not record.released or not record.final:
+                continue
+            if self.records.pop(record.task, None) is not None:
+                idle.extend(self.let_go(record))
+
+    def let_go(self, record: TaskRecord) -> tuple[TaskRecord, ...]:
+        """A record does not hold its inputs any more; returns those that it held."""
+        held, record.inputs, record.producers = record.producers, (), ()
+        for producer in held:
+            producer.holders -= 1
+        return held

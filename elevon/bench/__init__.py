@@ -1,0 +1,1 @@
+"""``elevon bench``: what the runtime costs, measured beside its peers."""

@@ -1,0 +1,1 @@
+"""What every implementation of the Communicator shares: labels, arrays, reductions, failures."""

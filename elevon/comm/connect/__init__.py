@@ -1,0 +1,1 @@
+"""How two processes come to have a connection: sockets, rendezvous, NATs, TLS, Redis."""

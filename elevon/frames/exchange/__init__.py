@@ -1,0 +1,1 @@
+"""What ranks of a group tell and send each other: sizes, rows, splitters, agreements."""

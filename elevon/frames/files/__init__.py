@@ -1,0 +1,1 @@
+"""Datasets as files: which rank reads what, in which schema."""

@@ -1,0 +1,1 @@
+"""The distributed join and sort: the strategy, and one way for each."""

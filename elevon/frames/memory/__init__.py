@@ -1,0 +1,1 @@
+"""Memory budgets, and partitions on the local disk beyond them."""

@@ -1,0 +1,113 @@
+"""Rows on the local disk for a while: Arrow IPC streams one after the other in a scratch file.
+
+The file has no name: the system frees it with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from elevon.comm.protocol import Array
+from elevon.errors import ResourceError
+from elevon.frames.files import ipc
+
+#: The system reads and writes at most 2^31 bytes in one call.
+MOST_AT_ONCE: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows in the file: where they are and how many."""
+
+    offset: int
+    file_bytes: int
+    rows: int
+    nbytes: int
+
+
+class Spill:
+    """A scratch file for tables; leaving its ``with`` frees it.
+
+    Args:
+        directory: where the file lies; None: where TMPDIR says, or /tmp. It should be a disk: on
+            a file system in memory nothing is gained.
+
+    Raises:
+        ResourceError: there is no place for the file.
+    """
+
+    def __init__(self, directory: str | None = None) -> None:
+        self._directory, self._end = directory or "the directory for temporary files", 0
+        try:
+            self._directory = directory or tempfile.gettempdir()
+            self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise self._refusal("open a file", error) from error
+
+    def __enter__(self) -> Spill:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def written_bytes(self) -> int:
+        """How much has been written."""
+        return self._end
+
+    def write(self, table: pa.Table) -> Piece:
+        """Append rows.
+
+        Raises:
+            ResourceError: the disk is full or broken.
+        """
+        descriptor, start = self._file.fileno(), self._end
+        try:
+            os.lseek(descriptor, start, os.SEEK_SET)
+            ipc.write_stream(table, descriptor)
+            self._end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        except OSError as error:
+            raise self._refusal(f"write {table.nbytes:,} bytes", error) from error
+        return Piece(start, self._end - start, table.num_rows, table.nbytes)
+
+    def read(self, piece: Piece) -> pa.Table:
+        """The rows of one piece, in memory of their own.
+
+        Raises:
+            ResourceError: the disk is broken.
+        """
+        memory: Array = np.empty(piece.file_bytes, dtype=np.uint8)
+        try:
+            _fill(self._file.fileno(), memory, piece.offset)
+        except OSError as error:
+            raise self._refusal(f"read {piece.file_bytes:,} bytes", error) from error
+        return ipc.read_stream(memory.data)
+
+    def _refusal(self, what: str, error: OSError) -> ResourceError:
+        return ResourceError(
+            f"rows beyond the memory budget go to disk, but it cannot {what} in {self._directory} "
+            f"after {self._end:,} bytes: {error.strerror or error}; "
+            f"free space there, let TMPDIR name a larger disk, or give the task more memory"
+        )
+
+
+def _fill(descriptor: int, memory: Array, offset: int) -> None:
+    """Read until the memory is full."""
+    at = 0
+    while at < memory.size:
+        got = os.preadv(descriptor, [memory[at : at + MOST_AT_ONCE].data], offset + at)
+        if not got:
+            raise OSError(f"the file ends after {offset + at:,} bytes")
+        at += got

@@ -1,0 +1,221 @@
+"""Rolling windows over the global order of rows: each row with the rows just before it.
+
+A rank gets from the ranks below the ``window - 1`` values before its own, whichever and however
+many ranks hold them.
+
+A window is put together out of windows of 1, 2, 4, ... rows, whose states combine. So the work
+grows with the logarithm of the window, and nothing is ever subtracted from a running sum, which
+would leave the rounding errors (or the NaN) of rows that have long left the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from elevon.comm.protocol import Communicator
+from elevon.errors import DescriptionError
+from elevon.frames.aggregation.measures import check_number, in_form, is_number
+from elevon.frames.aggregation.sort_groups import Column, Rows
+from elevon.frames.exchange.agreement import spell
+from elevon.frames.exchange.requests import Request, settle
+from elevon.frames.schema.join_plan import find_column
+from elevon.model.algebra import Window
+
+Reals = NDArray[np.float64]
+
+#: Fewer valid values than these give no result, whatever ``min_periods`` says.
+AT_LEAST: Final = {"count": 0, "sum": 0, "mean": 1, "min": 1, "max": 1, "var": 2, "std": 2}
+
+
+def rolling(
+    comm: Communicator,
+    table: pa.Table,
+    window: int,
+    columns: Sequence[Window],
+    min_periods: int | None = None,
+) -> pa.Table:
+    """Functions of each row and the ``window - 1`` rows before it in the global order.
+
+    Collective: every rank passes its rows, which follow those of the ranks below.
+
+    Args:
+        comm: the group of ranks.
+        table: this rank's rows.
+        window: how many rows a window has; the first rows have fewer before them.
+        columns: what to compute. Nulls are left out. NaN makes its windows NaN, but a minimum or
+            maximum looks past it.
+        min_periods: how many valid values a window must have, or its result is null; ``window``
+            where None, as in pandas. A variance needs two, a mean or minimum one.
+
+    Returns:
+        This rank's rows with the results as further columns: float64, count int64.
+
+    Raises:
+        DescriptionError: a name is there already; on every rank.
+        SchemaError: a column is missing or holds no numbers, on any rank; on every rank.
+        CommunicatorError: the group failed.
+    """
+    needed = window if min_periods is None else min_periods
+
+    def prepare() -> Request[None]:
+        for one in columns:
+            _check(table.schema, one)
+        terms = f"rolling of {spell(table.schema)}: {window}, {min_periods}, {list(columns)}"
+        return Request(None, terms, (table.num_rows, 0))
+
+    _, facts = settle(comm, prepare)
+    known: dict[str, _Values] = {}
+    for one in columns:
+        if one.column not in known:
+            own = _Values.of(table.column(find_column(table.schema, one.column, "the table")))
+            known[one.column] = _with_rows_before(comm, own, facts[:, 0], window - 1)
+        found = _windows(known[one.column], one.function, window, needed)
+        table = table.append_column(one.name, found.slice(len(found) - table.num_rows))
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """Numbers, and which of them are there (1.0) or null (0.0)."""
+
+    numbers: Reals
+    valid: Reals
+
+    @staticmethod
+    def of(column: Column) -> _Values:
+        valid = column.is_valid().to_numpy().astype(np.float64)
+        if not is_number(column.type):  # they are only counted
+            return _Values(np.zeros(len(column)), valid)
+        return _Values(in_form(column, "real").fill_null(0.0).to_numpy(), valid)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """For each row, of the rows of its window: how many, and sum, extremes or moments."""
+
+    parts: tuple[Reals, ...]
+
+    def before(self, rows: int) -> _State:
+        """The states ``rows`` rows earlier; of windows without rows at the beginning."""
+        kept = max(len(self.parts[0]) - rows, 0)
+        return _State(
+            tuple(
+                np.concatenate([np.full(len(part) - kept, nothing), part[:kept]])
+                for part, nothing in zip(self.parts, self.nothing, strict=True)
+            )
+        )
+
+    @property
+    def nothing(self) -> tuple[float, ...]:
+        """The state of no rows."""
+        return (0.0,) * len(self.parts)
+
+    def after(self, older: _State) -> _State:
+        """The states of the rows of both windows, of which ``older`` ends where this begins."""
+        return _State(tuple(a + b for a, b in zip(older.parts, self.parts, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Extremes(_State):
+    """(count, minimum, maximum); NaN where there is none, which fmin and fmax look past."""
+
+    @property
+    def nothing(self) -> tuple[float, ...]:
+        return 0.0, np.nan, np.nan
+
+    def before(self, rows: int) -> _State:
+        return _Extremes(_State.before(self, rows).parts)
+
+    def after(self, older: _State) -> _State:
+        (n, low, high), (m, lower, higher) = self.parts, older.parts
+        return _Extremes((n + m, np.fmin(low, lower), np.fmax(high, higher)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Moments(_State):
+    """(count, mean, M2), which combine as in ``aggregates``."""
+
+    def before(self, rows: int) -> _State:
+        return _Moments(_State.before(self, rows).parts)
+
+    def after(self, older: _State) -> _State:
+        (n, mean, m2), (m, other, others) = self.parts, older.parts
+        total = np.maximum(n + m, 1)
+        apart = np.where((n > 0) & (m > 0), mean - other, 0.0)
+        middle = np.where(n > 0, np.where(m > 0, other + apart * (n / total), mean), other)
+        return _Moments((n + m, middle, m2 + others + apart * apart * (n * m / total)))
+
+
+def _check(schema: pa.Schema, one: Window) -> None:
+    kind = schema.field(find_column(schema, one.column, "the table")).type
+    if one.function != "count":
+        check_number(kind, one.column, f"a rolling {one.function}")
+    if one.name in schema.names:
+        raise DescriptionError(
+            f"rolling: the table has a column {one.name!r} already: {schema.names}"
+        )
+
+
+def _with_rows_before(comm: Communicator, own: _Values, rows: Rows, wanted: int) -> _Values:
+    """Collective: the values with up to ``wanted`` before them from the ranks below."""
+    if comm.size == 1:
+        return own
+    starts = np.cumsum(rows) - rows
+    first, last = int(starts[comm.rank]), int(starts[comm.rank] + rows[comm.rank])
+    parts = []
+    for rank, start in enumerate(starts.tolist()):
+        low, high = max(start - wanted, first), min(start, last)
+        mine = slice(low - first, high - first) if rank > comm.rank and low < high else slice(0, 0)
+        parts.append(np.stack([own.numbers[mine], own.valid[mine]]).ravel())
+    came = [part.reshape(2, -1) for part in comm.alltoallv(parts)]
+    numbers, valid = np.concatenate([*came, np.stack([own.numbers, own.valid])], axis=1)
+    return _Values(numbers, valid)
+
+
+@np.errstate(all="ignore")  # NaN and infinite values go where arithmetic takes them
+def _windows(values: _Values, function: str, window: int, needed: int) -> Column:
+    there = values.valid > 0
+    if function in ("min", "max"):
+        numbers = np.where(there, values.numbers, np.nan)
+        state: _State = _Extremes((values.valid, numbers, numbers))
+    elif function in ("var", "std"):
+        state = _Moments((values.valid, values.numbers, np.zeros(len(values.numbers))))
+    else:
+        state = _State((values.valid, values.numbers))
+    parts = _of_windows(state, window).parts
+    missing = parts[0] < max(needed, AT_LEAST[function])
+    return pa.chunked_array([pa.array(_result(function, parts), mask=missing)])
+
+
+def _of_windows(state: _State, window: int) -> _State:
+    """Put windows together out of those of 1, 2, 4, ... rows, newest rows first."""
+    rows = len(state.parts[0])
+    whole, covered, bit = state.before(rows), 0, 1
+    # A window of more rows than there are holds the same rows as one of them all.
+    wanted = min(window, rows)
+    while bit <= wanted:
+        if wanted & bit:
+            whole = whole.after(state.before(covered))
+            covered += bit
+        state = state.after(state.before(bit))
+        bit *= 2
+    return whole
+
+
+def _result(function: str, parts: tuple[Reals, ...]) -> NDArray[np.generic]:
+    if function == "count":
+        return parts[0].astype(np.int64)
+    if function == "max":
+        return parts[2]
+    if function == "mean":
+        return parts[1] / np.maximum(parts[0], 1)
+    if function in ("var", "std"):
+        variance = parts[2] / np.maximum(parts[0] - 1, 1)
+        return np.sqrt(variance) if function == "std" else variance
+    return parts[1]

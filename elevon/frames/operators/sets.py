@@ -1,0 +1,209 @@
+"""Different rows over a private group of ranks: drop_duplicates, union, intersect, subtract.
+
+Only keys travel, with the number of their row in the global order; each rank is told which of its
+rows stay. So the rows stay where they are and in their order, and which of several equal rows stays
+does not depend on the number of ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from elevon.comm.protocol import Communicator
+from elevon.errors import DescriptionError, SchemaError
+from elevon.frames.aggregation.segments import FoldName, fold
+from elevon.frames.aggregation.sort_groups import Column, Groups, Rows, find_keys
+from elevon.frames.exchange.agreement import spell
+from elevon.frames.exchange.requests import Request, settle
+from elevon.frames.exchange.shuffle import shuffle, take_rows
+from elevon.frames.schema.join_plan import check_columns
+from elevon.model.algebra import KEEPS, SET_KINDS
+
+#: What chooses among the numbers of equal rows.
+CHOOSES: Final[dict[str, FoldName]] = {"first": "min", "last": "max"}
+
+
+def drop_duplicates(
+    comm: Communicator,
+    table: pa.Table,
+    subset: Sequence[str] | None = None,
+    keep: str = "first",
+    threads: int = 1,
+) -> pa.Table:
+    """Keep one row of each group of equal rows.
+
+    Collective: every rank passes its rows, which follow those of the ranks below, and gets those of
+    them that stay, in their order. Null equals null, and NaN equals NaN.
+
+    Args:
+        comm: the group of ranks.
+        table: this rank's rows.
+        subset: names of the columns that are compared; all of them where None.
+        keep: "first" or "last" of the global order.
+        threads: how many threads the kernels may use on this rank.
+
+    Returns:
+        This rank's rows that stay.
+
+    Raises:
+        DescriptionError: ``keep`` is neither; on every rank.
+        SchemaError: a column is missing or cannot be compared, on any rank; on every rank.
+        CommunicatorError: the group failed.
+    """
+
+    def prepare() -> Request[_Work]:
+        if keep not in KEEPS:
+            raise DescriptionError(f"drop_duplicates: keep={keep!r} is not first or last")
+        names = table.column_names if subset is None else list(subset)
+        terms = f"drop_duplicates of {spell(table.schema)} by {names}, keep={keep}"
+        return _request([table], names, terms)
+
+    work, rows = settle(comm, prepare)
+    (stay,) = _staying(comm, work, rows, "distinct", CHOOSES[keep], threads)
+    return _only(table, stay)
+
+
+def combine_sets(
+    comm: Communicator, kind: str, left: pa.Table, right: pa.Table, threads: int = 1
+) -> pa.Table:
+    """UNION, INTERSECT or EXCEPT as SQL has them: the different rows of both, each once.
+
+    Collective: every rank passes its rows of both tables, and gets those of them that belong to
+    the result: first from its left, then from its right rows. Null equals null, NaN equals NaN.
+
+    Args:
+        comm: the group of ranks.
+        kind: "union" (in any), "intersect" (in both) or "subtract" (in the left, not in the right).
+        left: this rank's left rows.
+        right: this rank's right rows; the same column names and types.
+        threads: how many threads the kernels may use on this rank.
+
+    Returns:
+        This rank's rows of the result, each the first of its equals in the global order.
+
+    Raises:
+        DescriptionError: ``kind`` is unknown; on every rank.
+        SchemaError: the schemas differ or a column cannot be compared, on any rank; on every rank.
+        CommunicatorError: the group failed.
+    """
+
+    def prepare() -> Request[_Work]:
+        if kind not in SET_KINDS:
+            raise DescriptionError(f"set operation: {kind!r} is none of {', '.join(SET_KINDS)}")
+        check_same_columns([left, right], kind)
+        terms = f"{kind} of {spell(left.schema)} and {spell(right.schema)}"
+        return _request([left, right], left.column_names, terms)
+
+    work, rows = settle(comm, prepare)
+    stay = _staying(comm, work, rows, kind, "min", threads)
+    parts = [_only(table, those) for table, those in zip((left, right), stay, strict=True)]
+    return pa.concat_tables([nullable(part) for part in parts])
+
+
+def check_same_columns(tables: Sequence[pa.Table], verb: str) -> None:
+    """Refuse tables that cannot lie one under the other.
+
+    Raises:
+        SchemaError: names, types or order of the columns differ; the message says where.
+    """
+    first = spell(tables[0].schema)
+    for number, table in enumerate(tables):
+        if spell(table.schema) != first:
+            raise SchemaError(
+                f"{verb}: the frames have different columns: number 0 has {first}; number {number} "
+                f"has {spell(table.schema)}. Select, rename or cast them first"
+            )
+
+
+def nullable(table: pa.Table) -> pa.Table:
+    """The table with fields that say no more than name and type, so that tables can meet."""
+    return pa.Table.from_arrays(table.columns, table.column_names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The key columns of one or two tables of this rank."""
+
+    keys: tuple[pa.Table, ...]
+
+
+def _request(tables: Sequence[pa.Table], names: Sequence[str], terms: str) -> Request[_Work]:
+    if not names:
+        raise SchemaError(f"{terms}: there is no column to compare")
+    for table in tables:
+        check_columns(table.schema)
+    on = find_keys(tables[0].schema, names, "compare rows by")
+    rows = (tables[0].num_rows, tables[1].num_rows if len(tables) > 1 else 0)
+    labels = [str(i) for i in range(len(on))]
+    keys = [pa.Table.from_arrays(table.select(on).columns, labels) for table in tables]
+    return Request(_Work(tuple(keys)), terms, rows)
+
+
+def _staying(
+    comm: Communicator,
+    work: _Work,
+    rows: NDArray[np.int64],
+    kind: str,
+    choose: FoldName,
+    threads: int,
+) -> list[Rows]:
+    """Which rows of each of this rank's tables belong to the result, ascending."""
+    starts = np.cumsum(rows, axis=0) - rows
+    labels = work.keys[0].column_names
+    sent = pa.concat_tables(
+        _once(keys, starts[comm.rank, side] + np.arange(keys.num_rows), side, choose, threads)
+        for side, keys in enumerate(work.keys)
+    )
+    met = sent if comm.size == 1 else shuffle(comm, sent, range(len(labels)), threads)
+    sides = {name: met[name] for name in ("left", "right")}
+    groups = Groups.of(met.select(labels), sides, threads)
+    chosen = _members(kind, *(fold(groups, groups.values[name], choose) for name in sides))
+    return [
+        _told(comm, numbers, starts[:, side])
+        for side, numbers in zip(range(len(work.keys)), chosen, strict=False)
+    ]
+
+
+def _once(keys: pa.Table, numbers: Rows, side: int, choose: FoldName, threads: int) -> pa.Table:
+    """This rank's different keys, each with the number of one row, for the left or the right."""
+    groups = Groups.of(keys, threads=threads)
+    rows = groups.last if choose == "max" else groups.first
+    own, none = pa.array(numbers[rows], pa.int64()), pa.nulls(len(rows), pa.int64())
+    columns = take_rows(keys, rows)
+    columns = columns.append_column("left", none if side else own)
+    return columns.append_column("right", own if side else none)
+
+
+def _members(kind: str, left: Column, right: Column) -> tuple[Rows, Rows]:
+    """The numbers of the left and the right rows that belong to the result."""
+    nothing = np.zeros(0, dtype=np.int64)
+    if kind == "distinct":
+        return _valid(left), nothing
+    if kind == "union":
+        return _valid(left), _valid(right.filter(left.is_null()))
+    other = right.is_valid() if kind == "intersect" else right.is_null()
+    return _valid(left.filter(pc.and_(left.is_valid(), other))), nothing
+
+
+def _valid(column: Column) -> Rows:
+    return np.asarray(column.drop_null().to_numpy(), dtype=np.int64)
+
+
+def _told(comm: Communicator, numbers: Rows, starts: Rows) -> Rows:
+    """Send each rank the numbers of its own rows; what this rank is told, as its positions."""
+    told: Rows = np.sort(numbers)
+    if comm.size > 1:
+        cuts = np.searchsorted(told, starts[1:])
+        told = np.sort(np.concatenate(comm.alltoallv(np.split(told, cuts))))
+    return told - int(starts[comm.rank])
+
+
+def _only(table: pa.Table, rows: Rows) -> pa.Table:
+    return table if len(rows) == table.num_rows else take_rows(table, rows)
