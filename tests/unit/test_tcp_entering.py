@@ -372,7 +372,7 @@ def test_silent_strangers_keep_nobody_out(door: tuple[Door, _native.Mesh]) -> No
         stranger.close()
 
 
-@pytest.mark.parametrize("where", ["rendezvous.server", "tcp.door"])
+@pytest.mark.parametrize("where", ["connect.rendezvous.server", "tcp.door"])
 def test_whoever_finds_no_room_waits_for_it(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     monkeypatch.setattr(f"elevon.comm.{where}.MOST_STRANGERS", 2)
     with contextlib.ExitStack() as opened:
