@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.support.nat_lab import Place
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECRET = bytes(range(32))
 PATIENCE_S = 100.0
 

@@ -18,7 +18,7 @@ from elevon._native import Group, Mesh
 if TYPE_CHECKING:
     import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
 EVERYBODY = 1
 
