@@ -42,7 +42,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, i
             which: start(running, url, which[1], *names) for which, (url, names) in asked.items()
         }
         yield {which: said(process) for which, process in groups.items()}
-    left = [path for path in (directory / "files").rglob("*") if path.is_file()]
+    left = list((directory / "files").rglob("*.message"))
     # Of a group that ends, what was on its way is left to time; of the others nothing.
     assert all(".notice." in path.name or context(path) in ENDING for path in left), left
 
@@ -55,7 +55,7 @@ ENDING = {
 
 
 def context(path: Path) -> int:
-    return int(path.name.partition(".")[0].removeprefix("c"))
+    return int(path.name.split(".")[1].removeprefix("c"))
 
 
 def start(running: ExitStack, url: str, size: int, *names: str) -> subprocess.Popen[str]:

@@ -2,13 +2,16 @@
 
 In the order in which they build on each other::
 
-    store        what a store has to be able to do
-    redis_store  a Redis
-    file_store   objects or files: S3, or a directory that all hosts mount
-    address      one or the other, by its URL
-    post         letters between members, and the notices that end a group
-    group        the Communicator
-    world        opens groups
+    store             what a store has to be able to do
+    redis_store       a Redis
+    folder            a place for messages alone, among the user's files
+    directory_folder  in a directory that all hosts mount
+    object_folder     in S3
+    file_store        messages as files in such a folder
+    address           one or the other, by its URL
+    post              letters between members, and the notices that end a group
+    group             the Communicator
+    world             opens groups
 
 Slow (several round trips to the store for each collective) and correct.
 """

@@ -17,7 +17,7 @@ def open_store(url: str, job: str, epoch: int) -> Store:
 
     Raises:
         UsageError: the URL is of no such kind, or its library is not installed.
-        CommunicatorError: the store is away or refuses.
+        CommunicatorError: the store is away or refuses, or messages may not lie there.
     """
     # Loaded here: each of the two needs a library that the other does without.
     if is_redis(url):
@@ -26,4 +26,4 @@ def open_store(url: str, job: str, epoch: int) -> Store:
         return RedisStore(url, job, epoch)
     from elevon.comm.mediated.file_store import FileStore
 
-    return FileStore.of_url(url, job, epoch)
+    return FileStore(url, job, epoch)
