@@ -152,6 +152,15 @@ def test_only_the_owner_can_read(tmp_path: Path) -> None:
     assert modes[message.parent] == modes[tmp_path / "made"] == 0o700
 
 
+def test_a_folder_that_was_opened_to_others_is_closed_again(tmp_path: Path) -> None:
+    folder = message_of(tmp_path).parent
+    folder.chmod(0o755)
+
+    swept(tmp_path)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
 def test_two_jobs_share_a_directory(tmp_path: Path) -> None:
     url = f"file://{tmp_path}"
     stores = [FileStore(url, "one", 1), FileStore(url, "one", 2), FileStore(url, "other", 1)]

@@ -90,10 +90,20 @@ def _open_if_marked(path: str) -> int | None:
         descriptor = os.open(path, _DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):  # the latter also for a symbolic link
         return None
-    if _read(descriptor, MARKER) == MARKER_TEXT:
+    if _belongs_to_us(descriptor) and _read(descriptor, MARKER) == MARKER_TEXT:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def _belongs_to_us(directory: int) -> bool:
+    """Whether nobody else has made it; what others may do in it is taken back."""
+    found = os.fstat(directory)
+    if found.st_uid != os.geteuid():
+        return os.geteuid() == 0  # file servers give what root makes to nobody
+    if found.st_mode & 0o077:
+        os.fchmod(directory, 0o700)
+    return True
 
 
 def _make_marked(parent: str, name: str) -> None:

@@ -49,6 +49,6 @@ class Folder(Protocol):
 def not_ours(where: str) -> CommunicatorError:
     """The error about a folder that has our name and not our marker."""
     return CommunicatorError(
-        f"{where} is not a folder of Elevon's: it holds no {MARKER}, so it is left alone; move it "
-        "away, or let the ranks share another directory or prefix"
+        f"{where} is not a folder of Elevon's: it holds no {MARKER}, or is another user's, so it "
+        "is left alone; move it away, or let the ranks share another directory or prefix"
     )
