@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from elevon.comm.base import reductions
-from elevon.comm.base.failure import Failure, Fuse
+from elevon.comm.base.failure import Failure, FailureLatch
 from elevon.comm.base.labels import as_payload, as_sequence
 from elevon.comm.base.waiting import Deadline
 from elevon.comm.protocol import Array, Communicator, ReduceOp
@@ -88,18 +88,20 @@ class _Meeting:
 class _Board:
     """What the members of one group share."""
 
-    def __init__(self, name: str, size: int, timeout_s: float | None, parent: Fuse | None = None):
+    def __init__(
+        self, name: str, size: int, timeout_s: float | None, parent: FailureLatch | None = None
+    ):
         self.name = name
         self.size = size
         self.timeout_s = timeout_s
-        self.fuse = Fuse(parent)
+        self.latch = FailureLatch(parent)
         self._changed = threading.Condition()
         self._meetings: dict[int, _Meeting] = {}
         self._children: dict[str, _Board] = {}
 
     def meet(self, number: int, what: str, rank: int, brings: Any) -> list[Any]:
         """Bring something to the collective ``number`` and take what all brought, by rank."""
-        self.fuse.check()
+        self.latch.check()
         with self._changed:
             meeting = self._meetings.setdefault(number, _Meeting(what))
             if meeting.what != what:
@@ -117,37 +119,37 @@ class _Board:
         name = f"{self.name}/{number}.{members[0]}"
         with self._changed:
             if name not in self._children:
-                self._children[name] = _Board(name, len(members), self.timeout_s, self.fuse)
+                self._children[name] = _Board(name, len(members), self.timeout_s, self.latch)
             return self._children[name]
 
     def fail(self, failure: Failure) -> None:
         """End the group."""
         with self._changed:
-            self.fuse.blow(failure)
+            self.latch.trip(failure)
             self._changed.notify_all()
 
     def _await(self, meeting: _Meeting) -> None:
         def over() -> bool:
-            return len(meeting.brought) == self.size or self.fuse.failure is not None
+            return len(meeting.brought) == self.size or self.latch.failure is not None
 
-        # Naps, because the fuse of a parent group wakes nobody here.
+        # Sleeps, because the latch of a parent group wakes nobody here.
         deadline = Deadline(self.timeout_s)
         while not self._changed.wait_for(over, NAP_S):
             if deadline.passed:
                 self._time_out(meeting)
         if len(meeting.brought) < self.size:
-            self.fuse.check()
+            self.latch.check()
 
     def _time_out(self, meeting: _Meeting) -> None:
         missing = sorted(set(range(self.size)) - set(meeting.brought))
         reason = f"{meeting.what}: ranks {missing} did not come within {self.timeout_s} s"
-        self.fuse.blow(Failure("timeout", reason, missing[0]))
+        self.latch.trip(Failure("timeout", reason, missing[0]))
         self._changed.notify_all()
 
     def _fail(self, reason: str, rank: int) -> None:
-        self.fuse.blow(Failure("aborted", reason, rank))
+        self.latch.trip(Failure("aborted", reason, rank))
         self._changed.notify_all()
-        self.fuse.check()
+        self.latch.check()
 
 
 class ThreadCommunicator:
@@ -254,11 +256,11 @@ class ThreadCommunicator:
 
     def split(self, color: int | None, key: int = 0) -> Communicator | None:
         """See Communicator."""
-        wishes = self._meet("split", (color, key))
+        choices = self._meet("split", (color, key))
         if color is None:
             return None
-        members = [rank for rank, (its, _) in enumerate(wishes) if its == color]
-        members.sort(key=lambda rank: (wishes[rank][1], rank))
+        members = [rank for rank, (its, _) in enumerate(choices) if its == color]
+        members.sort(key=lambda rank: (choices[rank][1], rank))
         board = self._board.child(self._calls, members)
         return ThreadCommunicator(board, members.index(self._rank))
 

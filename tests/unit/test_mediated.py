@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elevon.comm.base.failure import Fuse
+from elevon.comm.base.failure import FailureLatch
 from elevon.comm.base.waiting import Deadline
 from elevon.comm.connect.rendezvous import GroupName
 from elevon.comm.mediated import MediatedCommunicator, MediatedWorld, Store, open_store, post
@@ -177,10 +177,10 @@ def test_a_file_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
 
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        assert store.take(["whole"], Deadline(0.0), Fuse()) is None
+        assert store.take(["whole"], Deadline(0.0), FailureLatch()) is None
     path.write_bytes(content)
 
-    assert store.take(["no", "whole"], Deadline(0.0), Fuse()) == ("whole", b"0123456789")
+    assert store.take(["no", "whole"], Deadline(0.0), FailureLatch()) == ("whole", b"0123456789")
 
 
 def test_a_store_that_goes_away_ends_the_group(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from elevon.comm.base.failure import Fuse
+from elevon.comm.base.failure import FailureLatch
 from elevon.comm.base.waiting import Deadline
 from elevon.comm.connect.rendezvous import GroupName
 from elevon.comm.mediated import MediatedWorld, open_store
@@ -169,8 +169,8 @@ def test_two_jobs_share_a_directory(tmp_path: Path) -> None:
     stores[1].sweep()
 
     for number, store in enumerate(stores):
-        assert store.take(["c1.0-1.0"], NOW, Fuse()) == ("c1.0-1.0", bytes([number]))
-        assert store.take(["c1.0-1.0"], NOW, Fuse()) is None
+        assert store.take(["c1.0-1.0"], NOW, FailureLatch()) == ("c1.0-1.0", bytes([number]))
+        assert store.take(["c1.0-1.0"], NOW, FailureLatch()) is None
 
 
 def test_ages_are_told_by_the_clock_of_the_files(
@@ -182,7 +182,7 @@ def test_ages_are_told_by_the_clock_of_the_files(
 
     store.sweep()
 
-    assert store.take(["fresh"], NOW, Fuse()) == ("fresh", b"")
+    assert store.take(["fresh"], NOW, FailureLatch()) == ("fresh", b"")
 
 
 def test_a_pipe_in_place_of_a_message_is_not_waited_for(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_pipe_in_place_of_a_message_is_not_waited_for(tmp_path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
 
-    assert store.take(["c1.0-1.0"], NOW, Fuse()) is None
+    assert store.take(["c1.0-1.0"], NOW, FailureLatch()) is None
 
 
 def test_a_directory_that_cannot_be_written_is_told() -> None:
@@ -208,7 +208,7 @@ def test_a_later_and_shorter_text_counts_without_the_end_of_the_former(tmp_path:
     with path.open("ab") as file:
         file.write(b"and the end of a longer one")
 
-    assert store.take(["notice"], NOW, Fuse()) == ("notice", b"short")
+    assert store.take(["notice"], NOW, FailureLatch()) == ("notice", b"short")
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,7 @@ def test_objects_of_others_below_the_prefix_are_spared(
     assert [found.path for found in files.get_file_info(kept) if not found.is_file] == []
     assert files.get_file_info(message).type == fs.FileType.NotFound
     store.put([("c1.0-1.0", b"text")])
-    assert store.take(["c1.0-1.0"], NOW, Fuse()) == ("c1.0-1.0", b"text")
+    assert store.take(["c1.0-1.0"], NOW, FailureLatch()) == ("c1.0-1.0", b"text")
 
 
 def test_a_prefix_without_the_marker_is_left_alone(bucket: tuple[str, fs.FileSystem, str]) -> None:

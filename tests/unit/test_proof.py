@@ -86,7 +86,7 @@ def test_an_announced_length_has_a_limit() -> None:
 
 def test_messages_have_their_place() -> None:
     ours, theirs = proof.Seal(KEY, "there"), proof.Seal(KEY, "there")
-    sealed = [ours.close(text) for text in (b"one", b"two", b"three")]
+    sealed = [ours.seal(text) for text in (b"one", b"two", b"three")]
     parts = [(text[4:36], text[36:]) for text in sealed]
 
     assert theirs.open(*parts[0]) == b"one"

@@ -279,7 +279,7 @@ def test_a_member_that_talks_nonsense_after_its_proof(server: RendezvousServer) 
             (server.host, server.port), KEYS.joining, msgspec.msgpack.encode(GROUP)
         )
         with connection:
-            connection.sendall(proof.Seal(session, "to rendezvous").close(text))
+            connection.sendall(proof.Seal(session, "to rendezvous").seal(text))
             connection.settimeout(PATIENCE_S)
             assert connection.recv(1) == b""
     assert_works(server)

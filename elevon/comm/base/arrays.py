@@ -244,11 +244,11 @@ class ArrayCommunicator(ABC):
         if rows.ndim == 0 or rows.shape[0] != self.size:
             raise UsageError(f"{what} takes one row for each of {self.size} ranks: {rows.shape}")
 
-    def _wishes(self, color: int | None, key: int) -> list[list[int]]:
+    def _split_choices(self, color: int | None, key: int) -> list[list[int]]:
         """What all members passed to split."""
-        wish = np.array([color is not None, color or 0, key], dtype=np.int64)
-        wishes: list[list[int]] = self.allgather(wish).tolist()
-        return wishes
+        mine = np.array([color is not None, color or 0, key], dtype=np.int64)
+        choices: list[list[int]] = self.allgather(mine).tolist()
+        return choices
 
 
 def _large(parts: Parts) -> list[tuple[int, Array]]:
@@ -256,10 +256,10 @@ def _large(parts: Parts) -> list[tuple[int, Array]]:
     return [(peer, as_bytes(array)) for peer, array in parts if not is_inline(array)]
 
 
-def members_of(wishes: list[list[int]], color: int) -> list[int]:
-    """Who asked for a color, ordered by (key, rank)."""
-    members = [rank for rank, (joins, its, _) in enumerate(wishes) if joins and its == color]
-    return sorted(members, key=lambda rank: wishes[rank][2])
+def members_of(choices: list[list[int]], color: int) -> list[int]:
+    """The ranks that asked for a color, ordered by (key, rank)."""
+    members = [rank for rank, (joins, its, _) in enumerate(choices) if joins and its == color]
+    return sorted(members, key=lambda rank: choices[rank][2])
 
 
 def _fill_header(header: Array, rows: Array) -> None:

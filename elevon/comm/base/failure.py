@@ -1,7 +1,6 @@
-"""Why a group can do nothing more, and the switch that every member looks at.
+"""How a group fails: once and for good.
 
-A group fails once and for good: the first reason that reaches a member is the one that all its
-later calls report.
+The first reason that reaches a member is the one that all its later calls report. A latch keeps it.
 """
 
 from __future__ import annotations
@@ -38,35 +37,35 @@ class Failure:
     rank: int | None = None
 
     def error(self) -> CommunicatorError:
-        """A new exception; a shared one would collect the tracebacks of all who raise it."""
+        """A new exception; a shared one would collect the tracebacks of all callers."""
         return _ERRORS[self.kind](self.reason, rank=self.rank)
 
 
-class Fuse:
-    """A switch that goes one way: whole, then blown with a Failure. Any thread may blow it.
+class FailureLatch:
+    """Set once, with the first Failure of a group, and never reset. Any thread may trip it.
 
     Args:
-        parent: the fuse of the group that this one was split from: when it blows, this one counts
-            as blown too, but not the other way round.
+        parent: the latch of the group that this one was split from: when it trips, this one
+            counts as tripped too, but not the other way round.
     """
 
-    __slots__ = ("_blown", "_failure", "_lock", "parent")
+    __slots__ = ("_failure", "_lock", "_tripped", "parent")
 
-    def __init__(self, parent: Fuse | None = None) -> None:
+    def __init__(self, parent: FailureLatch | None = None) -> None:
         self.parent = parent
         self._failure: Failure | None = None
-        self._blown = threading.Event()
+        self._tripped = threading.Event()
         self._lock = threading.Lock()
 
     @property
     def failure(self) -> Failure | None:
-        """What blew it, or None while it is whole."""
+        """The first failure, or None while there was none."""
         if self._failure is None and self.parent is not None:
             return self.parent.failure
         return self._failure
 
-    def blow(self, failure: Failure) -> bool:
-        """Blow it.
+    def trip(self, failure: Failure) -> bool:
+        """Set it.
 
         Args:
             failure: the reason; it counts only where no other came before.
@@ -78,50 +77,50 @@ class Fuse:
             if self._failure is not None:
                 return False
             self._failure = failure
-        self._blown.set()
+        self._tripped.set()
         return True
 
     def check(self) -> None:
-        """Do nothing while it is whole.
+        """Do nothing while there was no failure.
 
         Raises:
-            CommunicatorError: the failure that blew it.
+            CommunicatorError: the failure that tripped it.
         """
         failure = self.failure
         if failure is not None:
             raise failure.error()
 
-    def nap(self, longest_s: float) -> None:
-        """Give the core away for ``longest_s``, or until somebody blows it."""
-        self._blown.wait(longest_s)
+    def sleep(self, longest_s: float) -> None:
+        """Give the core away for ``longest_s``, or until the latch trips."""
+        self._tripped.wait(longest_s)
 
 
-class FuseBox:
-    """The fuses of one process by group name.
+class FailureLatches:
+    """The latches of one process by group name.
 
-    A notice may come before the group is opened here, so asking for an unknown name makes its
-    fuse. Names that nobody takes out again (a notice for a group that closed long ago) leave
+    An abort message may come before the group is opened here, so asking for an unknown name makes
+    its latch. Names that nobody drops (an abort message for a group that closed long ago) leave
     oldest first beyond ``limit``.
     """
 
     def __init__(self, limit: int = 65_536) -> None:
-        self._fuses: OrderedDict[str, Fuse] = OrderedDict()
+        self._latches: OrderedDict[str, FailureLatch] = OrderedDict()
         self._limit = limit
         self._lock = threading.Lock()
 
-    def fuse(self, name: str, parent: Fuse | None = None) -> Fuse:
-        """The fuse of the group ``name``, made whole where there is none."""
+    def latch(self, name: str, parent: FailureLatch | None = None) -> FailureLatch:
+        """The latch of the group ``name``, made where there is none."""
         with self._lock:
-            found = self._fuses.get(name)
+            found = self._latches.get(name)
             if found is None:
-                found = self._fuses[name] = Fuse()
-                if len(self._fuses) > self._limit:
-                    self._fuses.popitem(last=False)
+                found = self._latches[name] = FailureLatch()
+                if len(self._latches) > self._limit:
+                    self._latches.popitem(last=False)
             found.parent = found.parent or parent
             return found
 
     def drop(self, names: Iterable[str]) -> None:
-        """Forget these fuses; a group that still holds one keeps it."""
+        """Forget these latches; a group that still holds one keeps it."""
         with self._lock:
             for name in names:
-                self._fuses.pop(name, None)
+                self._latches.pop(name, None)

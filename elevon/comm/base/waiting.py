@@ -1,11 +1,11 @@
-"""How a rank waits for its peers: spin for a moment, then nap, and always look at the clock.
+"""How a rank waits for its peers: spin for a moment, then sleep, and always look at the clock.
 
 More ranks than cores is the normal case on a small machine, so a waiting rank must give its core to
 one that computes. Measured with 4 ranks on 2 cores that are otherwise idle: a barrier costs 7 us
 (Open MPI) or 17 us (MPICH) when the first millisecond is spun with sched_yield, 240 to 500 us when
-it is napped from the start. A rank that computes while three others wait is slowed down by 0 to 5 %
+it is slept from the start. A rank that computes while three others wait is slowed down by 0 to 5 %
 this way, by a factor of two in MPICH's own blocking calls. Where other programs want the cores,
-spinning costs 5.5 ms a barrier on MPICH and napping 0.4, hence the memory for long yields.
+spinning costs 5.5 ms a barrier on MPICH and sleeping 0.4, hence the memory for long yields.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import os
 import time
 from collections.abc import Callable
 
-from elevon.comm.base.failure import Fuse
+from elevon.comm.base.failure import FailureLatch
 
 SPIN_S = 1e-3
-# A yield that takes this long has given the core to somebody who computes, for a whole time slice
-# of the kernel (3 to 5 ms). A nap gets it back in 0.1 ms, so spinning is left alone for a while.
+# A yield that takes this long has given the core to a thread that computes, for a whole time slice
+# of the kernel (3 to 5 ms). A sleep gets it back in 0.1 ms, so spinning is left alone for a while.
 YIELD_LONG_S = 0.5e-3
 CONTENDED_S = 0.25
-NAP_SHORTEST_S = 50e-6  # the kernel's timer slack: a shorter nap takes as long
-NAP_LONGEST_S = 1e-3  # bounds how late a notice is seen
-NAP_SHARE = 0.1  # of the time waited so far: a late peer costs at most a tenth more
+SLEEP_SHORTEST_S = 50e-6  # the kernel's timer slack: a shorter sleep takes as long
+SLEEP_LONGEST_S = 1e-3  # bounds how late an abort message is seen
+SLEEP_SHARE = 0.1  # of the time waited so far: a late peer costs at most a tenth more
 
 
 class Deadline:
@@ -57,13 +57,15 @@ class Waiter:
     def __init__(self) -> None:
         self._spin_again = 0.0
 
-    def wait_until(self, done: Callable[[], bool], fuse: Fuse, watch: Callable[[], None]) -> None:
+    def wait_until(
+        self, done: Callable[[], bool], latch: FailureLatch, watch: Callable[[], None]
+    ) -> None:
         """Return as soon as ``done()`` is true.
 
         Args:
             done: asks for progress; called often, so it must be cheap.
-            fuse: of the group; ends naps early.
-            watch: called between naps; ends the wait by raising (blown fuse, deadline, loss).
+            latch: of the group; ends a sleep early.
+            watch: called between sleeps; ends the wait by raising (tripped latch, deadline, loss).
 
         Raises:
             CommunicatorError: whatever ``watch`` raises.
@@ -77,7 +79,7 @@ class Waiter:
                 now = self._yield_core(now)
                 continue
             watch()
-            fuse.nap(min(max(waited * NAP_SHARE, NAP_SHORTEST_S), NAP_LONGEST_S))
+            latch.sleep(min(max(waited * SLEEP_SHARE, SLEEP_SHORTEST_S), SLEEP_LONGEST_S))
             now = time.perf_counter()
 
     def _yield_core(self, before: float) -> float:

@@ -20,7 +20,7 @@ from hashlib import sha256
 
 from pyarrow import ArrowException, fs
 
-from elevon.comm.base.failure import Fuse
+from elevon.comm.base.failure import FailureLatch
 from elevon.comm.base.waiting import Deadline
 from elevon.comm.mediated.directory_folder import DirectoryFolder
 from elevon.comm.mediated.folder import Folder
@@ -32,9 +32,9 @@ _MAGIC = b"elevon\x00\x01"
 _HEAD = struct.Struct("<8sq")
 _NAME = re.compile(r"[0-9a-f]{32}-\d+\.[A-Za-z0-9.-]+\.message")
 # Between two looks: a tenth of the time waited so far, so that a late message costs little more.
-NAP_SHARE = 0.1
-NAP_SHORTEST_S = 0.5e-3
-NAP_LONGEST_S = 0.5
+SLEEP_SHARE = 0.1
+SLEEP_SHORTEST_S = 0.5e-3
+SLEEP_LONGEST_S = 0.5
 
 
 class FileStore:
@@ -74,11 +74,11 @@ class FileStore:
                 self._folder.write(self._file(name), [_HEAD.pack(_MAGIC, len(value)), value])
 
     def take(
-        self, names: Sequence[str], deadline: Deadline, fuse: Fuse
+        self, names: Sequence[str], deadline: Deadline, latch: FailureLatch
     ) -> tuple[str, bytes] | None:
         """See Store."""
         started = time.monotonic()
-        while fuse.failure is None:
+        while latch.failure is None:
             last_look = deadline.passed
             with self._asking():
                 for name in names:
@@ -88,8 +88,8 @@ class FileStore:
             if last_look:
                 break
             waited_s = time.monotonic() - started
-            nap_s = min(max(waited_s * NAP_SHARE, NAP_SHORTEST_S), NAP_LONGEST_S)
-            fuse.nap(min(nap_s, deadline.left_s))
+            sleep_s = min(max(waited_s * SLEEP_SHARE, SLEEP_SHORTEST_S), SLEEP_LONGEST_S)
+            latch.sleep(min(sleep_s, deadline.left_s))
         return None
 
     def sweep(self) -> None:

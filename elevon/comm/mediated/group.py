@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from elevon.comm.base.arrays import ArrayCommunicator, Parts, members_of
-from elevon.comm.base.failure import Failure, Fuse
+from elevon.comm.base.failure import Failure, FailureLatch
 from elevon.comm.base.waiting import Deadline
 from elevon.comm.mediated.post import Desk, Post
 from elevon.comm.protocol import Array
@@ -61,14 +61,14 @@ class MediatedCommunicator(ArrayCommunicator):
 
     def split(self, color: int | None, key: int = 0) -> MediatedCommunicator | None:
         """See Communicator."""
-        wishes = self._wishes(color, key)
+        choices = self._split_choices(color, key)
         self._desk.splits += 1
         if color is None:
             return None
-        members = members_of(wishes, color)
+        members = members_of(choices, color)
         name = f"{self._desk.name}.s{self._desk.splits}-{members[0]}"
-        rank, fuse = members.index(self.rank), Fuse(self._desk.fuse)
-        desk = Desk(name, rank, len(members), fuse, self._desk)
+        rank, latch = members.index(self.rank), FailureLatch(self._desk.latch)
+        desk = Desk(name, rank, len(members), latch, self._desk)
         child = MediatedCommunicator(self._post, desk, self._timeout_s)
         self._children.append(child)
         return child
@@ -136,12 +136,12 @@ class MediatedCommunicator(ArrayCommunicator):
     def _collective(self, what: str, grace_s: float = 0.0) -> Iterator[_Collective]:
         if self._closed:
             raise UsageError(f"group {self._desk.name} is closed")
-        self._desk.fuse.check()
+        self._desk.latch.check()
         collective = _Collective(self._post, self._desk, what, Deadline(self._timeout_s + grace_s))
         try:
             yield collective
         except (CommunicatorError, WireError) as error:
-            if self._desk.fuse.failure is not None:
+            if self._desk.latch.failure is not None:
                 raise  # the group's own failure
             text = f"rank {self.rank} failed in {what} of group {self._desk.name}: {error}"
             failure = Failure("aborted", text, self.rank)

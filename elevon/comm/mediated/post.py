@@ -16,11 +16,11 @@ import msgspec
 import numpy as np
 
 from elevon.comm.base.arrays import Parts
-from elevon.comm.base.failure import Failure, Fuse
+from elevon.comm.base.failure import Failure, FailureLatch
 from elevon.comm.base.waiting import Deadline
 from elevon.comm.mediated.store import Store
 from elevon.comm.protocol import Array
-from elevon.comm.security import envelope
+from elevon.comm.security import signing
 from elevon.errors import CommunicatorError
 
 # Redis takes up to 512 MB in a value; less keeps what is copied at a time small.
@@ -38,7 +38,7 @@ class Desk:
         name: of the group, the same on all members.
         rank: the member's own.
         size: how many members there are.
-        fuse: blown when the group is over.
+        latch: tripped when the group is over.
         parent: of the group that this one was split from.
         sent: letters so far, by receiver.
         received: letters so far, by sender.
@@ -48,7 +48,7 @@ class Desk:
     name: str
     rank: int
     size: int
-    fuse: Fuse
+    latch: FailureLatch
     parent: Desk | None = None
     sent: Counter[int] = field(default_factory=Counter)
     received: Counter[int] = field(default_factory=Counter)
@@ -80,12 +80,12 @@ class Post:
 
     def fail(self, desk: Desk, failure: Failure) -> None:
         """End a group for all its members, unless it is over here already."""
-        if not desk.fuse.blow(failure):
+        if not desk.latch.trip(failure):
             return
         names = [desk.notice(rank) for rank in range(desk.size) if rank != desk.rank]
         text = msgspec.msgpack.encode(failure)
         try:
-            self._store.put((name, envelope.close(self._key, name, text)) for name in names)
+            self._store.put((name, signing.sign(self._key, name, text)) for name in names)
         except CommunicatorError as error:
             # Here the group is over anyhow; the others have the same store, or their deadline.
             _LOG.warning("nobody is told that %s: %s", failure.reason, error)
@@ -127,21 +127,21 @@ class Post:
         Raises:
             CommunicatorError: there was one.
         """
-        self._heed(desk, self._store.take(_notices(desk), Deadline(0.0), desk.fuse))
-        desk.fuse.check()
+        self._heed(desk, self._store.take(_notices(desk), Deadline(0.0), desk.latch))
+        desk.latch.check()
 
     def _await(self, desk: Desk, what: str, peer: int, name: str, deadline: Deadline) -> bytes:
-        found = self._store.take([name, *_notices(desk)], deadline, desk.fuse)
+        found = self._store.take([name, *_notices(desk)], deadline, desk.latch)
         if found is not None and found[0] == name:
             return found[1]
         self._heed(desk, found)
-        if desk.fuse.failure is None:
+        if desk.latch.failure is None:
             text = (
                 f"group {desk.name}: {what}: rank {peer} did not come within {deadline.limit_s} s"
             )
             self.fail(desk, Failure("timeout", text, peer))
-        desk.fuse.check()
-        raise AssertionError("the fuse is blown")
+        desk.latch.check()
+        raise AssertionError("the latch is tripped")
 
     def _heed(self, desk: Desk, found: tuple[str, bytes] | None) -> None:
         if found is None:
@@ -149,7 +149,7 @@ class Post:
         text = self._open(*found)
         for each in desk.ancestry():
             if each.notice(each.rank) == found[0]:
-                each.fuse.blow(msgspec.msgpack.decode(text, type=Failure))
+                each.latch.trip(msgspec.msgpack.decode(text, type=Failure))
 
     def _letters(self, desk: Desk, what: str, parts: Parts) -> Iterator[tuple[str, bytes]]:
         head = what.encode().ljust(WHAT_BYTES)
@@ -157,10 +157,10 @@ class Post:
             for piece in _pieces(data):
                 name = _letter(desk, desk.rank, peer, desk.sent[peer])
                 desk.sent[peer] += 1
-                yield name, envelope.close(self._key, name, head + piece.tobytes())
+                yield name, signing.sign(self._key, name, head + piece.tobytes())
 
     def _open(self, name: str, closed: bytes) -> memoryview:
-        return envelope.unclose(self._key, name, closed)
+        return signing.verify(self._key, name, closed)
 
 
 def _letter(desk: Desk, sender: int, receiver: int, number: int) -> str:

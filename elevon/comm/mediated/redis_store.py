@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
-from elevon.comm.base.failure import Fuse
+from elevon.comm.base.failure import FailureLatch
 from elevon.comm.base.waiting import Deadline
 from elevon.comm.connect.redis import RedisLink
 from elevon.comm.mediated.store import KEPT_S
 
-# A fuse that another thread blows is seen after this; far below the limit for an answer.
+# A failure that another thread reports is seen after this; far below the limit for an answer.
 WAIT_AT_MOST_S = 0.25
 # 0 would be for ever, and Redis counts in milliseconds.
 WAIT_AT_LEAST_S = 0.001
@@ -58,12 +58,12 @@ class RedisStore:
                 commands.execute()
 
     def take(
-        self, names: Sequence[str], deadline: Deadline, fuse: Fuse
+        self, names: Sequence[str], deadline: Deadline, latch: FailureLatch
     ) -> tuple[str, bytes] | None:
         """See Store."""
         keys = [self._prefix + name for name in names]
         found = self._look(keys) if deadline.passed else None
-        while found is None and fuse.failure is None and not deadline.passed:
+        while found is None and latch.failure is None and not deadline.passed:
             wait_s = max(min(deadline.left_s, WAIT_AT_MOST_S), WAIT_AT_LEAST_S)
             with self._link.asking() as client:
                 found = client.blpop(keys, timeout=wait_s)

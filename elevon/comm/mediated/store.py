@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from elevon.comm.base.failure import Fuse
+from elevon.comm.base.failure import FailureLatch
 from elevon.comm.base.waiting import Deadline
 
 # Longer than any collective should take, short enough to be paid for by those who abandon it.
@@ -34,14 +34,14 @@ class Store(Protocol):
         """
 
     def take(
-        self, names: Sequence[str], deadline: Deadline, fuse: Fuse
+        self, names: Sequence[str], deadline: Deadline, latch: FailureLatch
     ) -> tuple[str, bytes] | None:
         """Wait for the first of some objects, and take it out.
 
         Args:
             names: where several are there, the first of these counts.
             deadline: until when to wait; one that has passed looks once.
-            fuse: ends the wait when it blows.
+            latch: ends the wait when it trips.
 
         Returns:
             Its name and value, or None where the wait ended without one.

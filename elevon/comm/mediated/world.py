@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from elevon.comm.base.failure import Failure, Fuse, FuseBox
+from elevon.comm.base.failure import Failure, FailureLatch, FailureLatches
 from elevon.comm.base.slots import check_members
 from elevon.comm.connect.rendezvous.messages import GroupName
 from elevon.comm.mediated.address import open_store
@@ -40,7 +40,7 @@ class MediatedWorld:
         self._post = Post(store, key)
         self._slot = slot
         self._size = size
-        self._fuses = FuseBox()
+        self._latches = FailureLatches()
         self._open: dict[int, tuple[tuple[int, ...], Desk]] = {}
         self._lonely = itertools.count()
 
@@ -107,7 +107,7 @@ class MediatedWorld:
                 "seconds for which this store keeps messages"
             )
         desk = self._lonely_desk() if len(members) == 1 else self._desk(members, context)
-        desk.fuse.check()
+        desk.latch.check()
         return MediatedCommunicator(self._post, desk, limit_s)
 
     def interrupt(
@@ -122,13 +122,13 @@ class MediatedWorld:
             lost: whether that rank is dead.
         """
         failure = Failure("lost" if lost else "aborted", reason, rank)
-        self._fuses.fuse(_name(context)).blow(failure)
+        self._latches.latch(_name(context)).trip(failure)
 
     def evict(self, contexts: Iterable[int]) -> None:
         """Forget groups; unknown contexts are passed over."""
         for context in contexts:
             self._open.pop(context, None)
-            self._fuses.drop([_name(context)])
+            self._latches.drop([_name(context)])
 
     def cut_off(self, now: float) -> str:
         """Nothing tells of a store that is gone but the collective that needs it."""
@@ -144,8 +144,8 @@ class MediatedWorld:
     def _desk(self, members: tuple[int, ...], context: int) -> Desk:
         known = self._open.get(context)
         if known is None:
-            fuse = self._fuses.fuse(_name(context))
-            desk = Desk(_name(context), members.index(self._slot), len(members), fuse)
+            latch = self._latches.latch(_name(context))
+            desk = Desk(_name(context), members.index(self._slot), len(members), latch)
             known = self._open[context] = (members, desk)
         if known[0] != members:
             raise UsageError(f"context {context} is the group of slots {known[0]}, not {members}")
@@ -153,7 +153,7 @@ class MediatedWorld:
 
     def _lonely_desk(self) -> Desk:
         name = f"self-{next(self._lonely)}"
-        return Desk(name, 0, 1, Fuse())
+        return Desk(name, 0, 1, FailureLatch())
 
 
 def _name(context: int) -> str:

@@ -18,8 +18,8 @@ from mpi4py import MPI
 
 from elevon.comm.base.arrays import Parts
 from elevon.comm.base.buffers import BufferPool
-from elevon.comm.base.failure import Failure, Fuse, FuseBox
-from elevon.comm.base.waiting import NAP_SHORTEST_S, Deadline, Waiter
+from elevon.comm.base.failure import Failure, FailureLatch, FailureLatches
+from elevon.comm.base.waiting import SLEEP_SHORTEST_S, Deadline, Waiter
 from elevon.comm.mpi.faults import diagnose
 from elevon.comm.mpi.limbo import Limbo
 from elevon.comm.mpi.notices import NoticeBoard
@@ -42,7 +42,7 @@ class Services:
 
     Attributes:
         notices: tells other members of failures.
-        fuses: the failures that this process knows of.
+        latches: the failures that this process knows of.
         limbo: keeps buffers of unfinished requests.
         buffers: memory for what is received.
         waiter: waits.
@@ -50,7 +50,7 @@ class Services:
     """
 
     notices: NoticeBoard
-    fuses: FuseBox
+    latches: FailureLatches
     limbo: Limbo
     buffers: BufferPool
     waiter: Waiter
@@ -82,7 +82,7 @@ class Channel:
         self.services = services
         self.rank: int = raw.rank
         self.size: int = raw.size
-        self.fuse: Fuse = services.fuses.fuse(name, parent.fuse if parent else None)
+        self.latch: FailureLatch = services.latches.latch(name, parent.latch if parent else None)
         self.calls = 0
         self._shared = raw == MPI.COMM_SELF  # serves all groups of one: never freed, never revoked
         self._closed = self._revoked = False
@@ -110,14 +110,14 @@ class Channel:
         Raises:
             CommunicatorError: the group has failed.
         """
-        self.fuse.check()
+        self.latch.check()
         self.calls += 1
         requests: list[MPI.Request] = []
         watch = partial(self._watch, what, Deadline(timeout_s))
         try:
             requests.extend(post())
             self.services.waiter.wait_until(
-                lambda: bool(MPI.Request.Testall(requests)), self.fuse, watch
+                lambda: bool(MPI.Request.Testall(requests)), self.latch, watch
             )
         except MPI.Exception as error:
             failure = self._blame(error, what)
@@ -180,10 +180,10 @@ class Channel:
         Returns:
             The failure that counts.
         """
-        if self.fuse.failure is None and self.fuse.blow(failure):
+        if self.latch.failure is None and self.latch.trip(failure):
             self.services.notices.post(self.name, self.slots, failure)
         self._revoke()
-        counts = self.fuse.failure
+        counts = self.latch.failure
         assert counts is not None
         return counts
 
@@ -191,7 +191,7 @@ class Channel:
         """Free the communicator, now or soon; safe to call twice."""
         if not self._closed:
             self._closed = True
-            self.services.fuses.drop([self.name])
+            self.services.latches.drop([self.name])
             self.services.limbo.keep(self)
 
     def release(self) -> bool:
@@ -202,7 +202,7 @@ class Channel:
         """
         if self._shared:
             return True
-        if self.fuse.failure is not None or not self._is_built():
+        if self.latch.failure is not None or not self._is_built():
             return False
         self.raw.Free()
         return True
@@ -224,11 +224,11 @@ class Channel:
 
     def _watch(self, what: str, deadline: Deadline) -> None:
         self.services.notices.poll()
-        if self.fuse.failure is None and deadline.passed:
+        if self.latch.failure is None and deadline.passed:
             where = f"{what} of group {self.name}"
             reason = f"{where}: not all {self.size} members came within {deadline.limit_s} s"
             self.fail(Failure("timeout", reason))
-        self.fuse.check()
+        self.latch.check()
 
     def _blame(self, error: MPI.Exception, what: str) -> Failure:
         where = f"{what} of group {self.name}"
@@ -240,9 +240,9 @@ class Channel:
 
     def _await_notice(self) -> None:
         deadline = Deadline(NOTICE_GRACE_S)
-        while self.fuse.failure is None and not deadline.passed:
+        while self.latch.failure is None and not deadline.passed:
             self.services.notices.poll()
-            self.fuse.nap(NAP_SHORTEST_S)
+            self.latch.sleep(SLEEP_SHORTEST_S)
 
     def _abandon(
         self, requests: list[MPI.Request], buffers: Sequence[Array], receives: int

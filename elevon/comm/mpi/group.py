@@ -74,11 +74,11 @@ class MpiCommunicator(ArrayCommunicator):
 
     def split(self, color: int | None, key: int = 0) -> MpiCommunicator | None:
         """See Communicator."""
-        wishes = self._wishes(color, key)
+        choices = self._split_choices(color, key)
         self._splits += 1
         child = None
         if color is not None:
-            channel = self._channel.derive(members_of(wishes, color), self._splits)
+            channel = self._channel.derive(members_of(choices, color), self._splits)
             child = MpiCommunicator(channel, self._timeout_s, channel.close)
             self._children.append(child)
         self.barrier()  # see Channel: nobody may revoke what another one still creates
@@ -99,7 +99,7 @@ class MpiCommunicator(ArrayCommunicator):
             rank: the group rank to blame.
             lost: whether that rank is dead, which makes the error a MemberLost.
         """
-        self._channel.fuse.blow(Failure("lost" if lost else "aborted", reason, rank))
+        self._channel.latch.trip(Failure("lost" if lost else "aborted", reason, rank))
 
     def close(self) -> None:
         """See Communicator."""

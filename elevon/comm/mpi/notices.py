@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from elevon.comm.base.failure import Failure, FuseBox
+from elevon.comm.base.failure import Failure, FailureLatches
 from elevon.comm.mpi.limbo import Limbo
 from elevon.comm.mpi.roster import Roster
 from elevon.comm.protocol import Array
@@ -23,11 +23,11 @@ LONGEST_REASON = 1000
 
 
 class NoticeBoard:
-    """Sends and receives failures; what arrives blows the fuse of its group."""
+    """Sends and receives failures; what arrives blows the latch of its group."""
 
-    def __init__(self, roster: Roster, fuses: FuseBox, limbo: Limbo, ulfm: bool) -> None:
+    def __init__(self, roster: Roster, latches: FailureLatches, limbo: Limbo, ulfm: bool) -> None:
         self.roster = roster
-        self._fuses = fuses
+        self._latches = latches
         self._limbo = limbo
         self._ulfm = ulfm
 
@@ -51,7 +51,7 @@ class NoticeBoard:
             notice = np.empty(status.Get_count(MPI.BYTE), dtype=np.uint8)
             message.Recv(notice)
             name, failure = _decode(notice)
-            self._fuses.fuse(name).blow(failure)
+            self._latches.latch(name).trip(failure)
 
     def _send(self, notice: Array, rank: int) -> None:
         try:

@@ -13,7 +13,7 @@ from functools import partial
 from mpi4py import MPI
 
 from elevon.comm.base.buffers import BufferPool
-from elevon.comm.base.failure import Failure, Fuse, FuseBox
+from elevon.comm.base.failure import Failure, FailureLatch, FailureLatches
 from elevon.comm.base.slots import check_members
 from elevon.comm.base.waiting import Deadline, Waiter
 from elevon.comm.mpi.channel import TAGS, Channel, Services
@@ -41,11 +41,11 @@ class MpiWorld:
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
         self._ulfm = can_revoke(roster.control)
-        self._fuses = FuseBox()
+        self._latches = FailureLatches()
         self._limbo = Limbo()
-        self._notices = NoticeBoard(roster, self._fuses, self._limbo, self._ulfm)
+        self._notices = NoticeBoard(roster, self._latches, self._limbo, self._ulfm)
         self._services = Services(
-            self._notices, self._fuses, self._limbo, BufferPool(), Waiter(), self._ulfm
+            self._notices, self._latches, self._limbo, BufferPool(), Waiter(), self._ulfm
         )
         self._channels: dict[int, Channel] = {}
         self._creating_since: float | None = None
@@ -150,7 +150,7 @@ class MpiWorld:
             lost: whether that rank is dead.
         """
         failure = Failure("lost" if lost else "aborted", reason, rank)
-        self._fuses.fuse(str(context)).blow(failure)
+        self._latches.latch(str(context)).trip(failure)
 
     def evict(self, contexts: Iterable[int]) -> None:
         """Free cached groups; unknown contexts are passed over."""
@@ -158,7 +158,7 @@ class MpiWorld:
             channel = self._channels.pop(context, None)
             if channel is not None:
                 channel.close()
-            self._fuses.drop([str(context)])
+            self._latches.drop([str(context)])
 
     def repair(self, lost: Sequence[int], command: Sequence[str] | None = None) -> None:
         """Make a whole world again; collective over all survivors, who must be idle.
@@ -191,28 +191,28 @@ class MpiWorld:
             raise UsageError(
                 f"context {context} is the group of slots {channel.slots}, not of {members}"
             )
-        channel.fuse.check()
+        channel.latch.check()
         return channel
 
     def _create(self, members: tuple[int, ...], context: int, timeout_s: float | None) -> Channel:
         self._limbo.check()
         if len(self._channels) >= MOST_GROUPS:
             raise CommunicatorError(f"{len(self._channels)} groups are open: evict some first")
-        fuse = self._fuses.fuse(str(context))
-        fuse.check()
+        latch = self._latches.latch(str(context))
+        latch.check()
         ranks = self._roster.ranks_of(members)
         meeting = Meeting(
             self._roster.control, ranks, members.index(self.slot), context, self._limbo
         )
-        damaged = roll_call(meeting, self._is_damaged(), self._patience(fuse, context, timeout_s))
+        damaged = roll_call(meeting, self._is_damaged(), self._patience(latch, context, timeout_s))
         raw = self._make(ranks, context, damaged)
         channel = Channel(raw, str(context), members, self._services)
         self._channels[context] = channel
         return channel
 
-    def _patience(self, fuse: Fuse, context: int, timeout_s: float | None) -> _Patience:
+    def _patience(self, latch: FailureLatch, context: int, timeout_s: float | None) -> _Patience:
         where = f"opening group {context}"
-        return _Patience(fuse, self._services.waiter, self._notices.poll, where, timeout_s)
+        return _Patience(latch, self._services.waiter, self._notices.poll, where, timeout_s)
 
     def _is_damaged(self) -> bool:
         return self._ulfm and bool(lost_ranks(self._roster.control))
@@ -247,13 +247,13 @@ class _Patience:
 
     def __init__(
         self,
-        fuse: Fuse,
+        latch: FailureLatch,
         waiter: Waiter,
         poll: Callable[[], None],
         where: str,
         timeout_s: float | None,
     ) -> None:
-        self._fuse = fuse
+        self._latch = latch
         self._waiter = waiter
         self._poll = poll
         self._where = where
@@ -261,11 +261,11 @@ class _Patience:
         self._deadline = Deadline(timeout_s)
 
     def __call__(self, done: Callable[[], bool], grace_s: float = 0.0) -> None:
-        self._waiter.wait_until(done, self._fuse, partial(self._watch, grace_s))
+        self._waiter.wait_until(done, self._latch, partial(self._watch, grace_s))
 
     def _watch(self, grace_s: float) -> None:
         self._poll()
-        self._fuse.check()
+        self._latch.check()
         if self._deadline.passed_by(grace_s):
             reason = f"{self._where}: not all members came within {self._timeout_s} s"
             raise Failure("timeout", reason).error()

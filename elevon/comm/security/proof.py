@@ -1,9 +1,9 @@
-"""Who is at the other end: both sides prove that they know a key before anything else is said.
+"""Mutual authentication: both peers prove that they know a key before anything else is said.
 
 Pure: bytes in, bytes out, no socket. The accepting side sends a nonce; the dialing side answers
 with a claim, a nonce of its own and a code over all of it; the accepting side answers with its
 code. Nonces make a recorded proof worthless, roles make a reflected one worthless. The key never
-travels, and whoever does not know it learns nothing but a nonce.
+travels, and a peer that does not know it learns nothing but a nonce.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Proof:
     """One exchange, as the dialing side makes it and the accepting side finds it.
 
     Attributes:
-        claim: who the dialing side says it is.
+        claim: what the dialing side says of itself.
         message: what the dialing side sends.
         answer: what the accepting side sends back.
         session: a key that only the two of them have.
@@ -163,7 +163,7 @@ class Seal:
         self._key = _code(session, direction.encode())
         self._count = 0
 
-    def close(self, payload: bytes) -> bytes:
+    def seal(self, payload: bytes) -> bytes:
         """The next message, with length and code in front."""
         return _LENGTH.pack(len(payload)) + self._next(payload) + payload
 

@@ -142,11 +142,11 @@ class TcpCommunicator(ArrayCommunicator):
 
     def split(self, color: int | None, key: int = 0) -> TcpCommunicator | None:
         """See Communicator."""
-        wishes = self._wishes(color, key)
+        choices = self._split_choices(color, key)
         self._splits += 1
         if color is None:
             return None
-        space = self._space.part(members_of(wishes, color), self._splits)
+        space = self._space.part(members_of(choices, color), self._splits)
         child = TcpCommunicator(self._ground, space, self._timeout_s, self._forget, self._group)
         self._children.append(child)
         return child

@@ -47,7 +47,7 @@ def write(letter: Letter, key: bytes, call: bytes = b"") -> bytes:
         key: the group's pairing key.
         call: the caller's letter as it came, where this one answers it.
     """
-    return _seal(key, call).close(msgspec.msgpack.encode(letter))
+    return _seal(key, call).seal(msgspec.msgpack.encode(letter))
 
 
 def read(written: bytes, key: bytes, expected: tuple[str, str], call: bytes = b"") -> Letter:

@@ -139,7 +139,7 @@ class Line:
     async def send(self, message: msgspec.Struct) -> None:
         """Send one message; several senders take turns."""
         async with self._sending:
-            await send(self.connection, self._outgoing.close(msgspec.msgpack.encode(message)))
+            await send(self.connection, self._outgoing.seal(msgspec.msgpack.encode(message)))
 
     async def receive(self, decoder: msgspec.msgpack.Decoder[M]) -> M:
         """The next message.

@@ -65,7 +65,7 @@ class Membership:
 
     def _send(self, message: FromRank) -> None:
         try:
-            self._connection.sendall(self._outgoing.close(msgspec.msgpack.encode(message)))
+            self._connection.sendall(self._outgoing.seal(msgspec.msgpack.encode(message)))
         except OSError as error:
             raise CommunicatorError(f"the rendezvous is gone: {error}") from error
 

@@ -21,7 +21,7 @@ from elevon.comm.connect.redis import RedisLink
 from elevon.comm.connect.rendezvous import redis_scripts
 from elevon.comm.connect.rendezvous.messages import GroupName, Joining, Member
 from elevon.comm.connect.rendezvous.registry import KEPT_S, Group
-from elevon.comm.security import envelope
+from elevon.comm.security import signing
 from elevon.errors import CommunicatorError, UsageError
 
 # A holder that is silent for so long has lost its slot to whoever asks for it next.
@@ -147,7 +147,7 @@ class Board:
             roster: the incarnations, by slot.
         """
         upto = max(roster)
-        word = envelope.close(self._key, _roster(upto), msgspec.msgpack.encode(roster))
+        word = signing.sign(self._key, _roster(upto), msgspec.msgpack.encode(roster))
         self._held(redis_scripts.CONCLUDE, claim, word, upto)
 
     def conclusion(self) -> Conclusion:
@@ -161,7 +161,7 @@ class Board:
         word, upto, readies, size = found
         if word is None or upto is None:
             return Conclusion((), readies == size)
-        text = envelope.unclose(self._key, _roster(int(upto)), word)
+        text = signing.verify(self._key, _roster(int(upto)), word)
         return Conclusion(msgspec.msgpack.decode(text, type=tuple[int, ...]), readies == size)
 
     def release(self, claim: Claim) -> None:
@@ -181,16 +181,16 @@ class Board:
         return self._run(script, claim.slot, claim.incarnation, *terms, *arguments)
 
     def _closed(self, what: str, claim: Claim, payload: bytes = b"") -> bytes:
-        return envelope.close(self._key, _label(what, claim.slot, claim.incarnation), payload)
+        return signing.sign(self._key, _label(what, claim.slot, claim.incarnation), payload)
 
     def _checked(self, at: int | bytes, incarnation: bytes, member: bytes, ready: bytes) -> Seen:
         slot, number = int(at), int(incarnation)
         found = None
         if member:
-            text = envelope.unclose(self._key, _label("member", slot, number), member)
+            text = signing.verify(self._key, _label("member", slot, number), member)
             found = msgspec.msgpack.decode(text, type=Member)
         if ready:
-            envelope.unclose(self._key, _label("ready", slot, number), ready)
+            signing.verify(self._key, _label("ready", slot, number), ready)
         return Seen(slot, number, found, bool(ready))
 
     def _refusal(self, answer: bytes, values: list[Any], size: int) -> Exception:

@@ -252,7 +252,7 @@ class _Line:
 
     async def send(self, message: FromRendezvous) -> None:
         """Send one, unless the rank does not take it."""
-        self._writer.write(self._outgoing.close(msgspec.msgpack.encode(message)))
+        self._writer.write(self._outgoing.seal(msgspec.msgpack.encode(message)))
         await asyncio.wait_for(self._writer.drain(), PROOF_WITHIN_S)
 
     async def closed(self) -> None:

@@ -63,7 +63,7 @@ class Wrapping:
             WireError: it has another certificate, speaks no TLS, or has no place.
         """
         seal = proof.Seal(guest.caller.session, _DIRECTION)
-        guest.connection.sendall(guest.caller.answer + seal.close(self.certificate))
+        guest.connection.sendall(guest.caller.answer + seal.seal(self.certificate))
         with _in_our_words(), contextlib.ExitStack() as undo:
             secured = self._secure(guest.connection, guest.certificate, accepting=True)
             undo.enter_context(secured)

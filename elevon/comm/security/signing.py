@@ -1,8 +1,8 @@
-"""Bytes that lie where others can write: closed with a code over their name and themselves.
+"""Values that lie where others can write: signed with a code over their name and content.
 
 The name makes a value that was moved or kept from an earlier time as worthless as one that was
-changed; so a name is used for one value only. The bytes themselves can be read: whoever must not
-see them must not see the store.
+changed; so a name is used for one value only. The content is not encrypted: a reader of the store
+can read it.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ CODE_BYTES = 32
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
-def close(key: bytes, name: str, payload: Buffer) -> bytes:
+def sign(key: bytes, name: str, payload: Buffer) -> bytes:
     """The code, and the payload after it.
 
     Args:
         key: of the group.
-        name: what this is; good for one value.
+        name: of the value; used for one value only.
         payload: the bytes.
     """
     return b"".join((_code(key, name, payload), payload))
 
 
-def unclose(key: bytes, name: str, closed: bytes) -> memoryview:
-    """The payload.
+def verify(key: bytes, name: str, signed: bytes) -> memoryview:
+    """The payload of a signed value.
 
     Args:
         key: of the group.
-        name: as it was closed with.
-        closed: what the store gave.
+        name: as it was signed with.
+        signed: what the store gave.
 
     Raises:
-        WireError: it was not closed with this key and name.
+        WireError: it was not signed with this key and name.
     """
-    payload = memoryview(closed)[CODE_BYTES:]
-    if not hmac.compare_digest(_code(key, name, payload), closed[:CODE_BYTES]):
+    payload = memoryview(signed)[CODE_BYTES:]
+    if not hmac.compare_digest(_code(key, name, payload), signed[:CODE_BYTES]):
         raise WireError(
             f"{name!r} in the store does not come from a member of this group: its secret is "
             "another one, or somebody else writes to the store"
