@@ -160,7 +160,7 @@ class GroupFailed(RuntimeError):
     """A group can do nothing more; ``Group.failure`` says why."""
 
 class Group:
-    """A group of places of a mesh, which are its ranks in order; made by ``Mesh.open``.
+    """A group of slots of a mesh, which are its ranks in order; made by ``Mesh.open``.
 
     A collective takes contiguous buffers, gives the GIL up while it runs, and raises GroupFailed
     when the group has failed or fails (an abort, a lost member, ``timeout_s`` seconds, members
@@ -242,25 +242,25 @@ class Group:
         """What the members have agreed on, as for ``Mesh.assume``."""
 
 class Mesh:
-    """The connections of one rank, each to a place; whoever waits moves everybody's bytes."""
+    """The connections of one rank, one a slot; a waiting thread moves the bytes of all."""
 
-    def __init__(self, self_place: int, size: int, shares_memory: bool = True) -> None:
+    def __init__(self, own_slot: int, size: int, shares_memory: bool = True) -> None:
         """Between processes of one host that may read each other's memory, large messages are
         copied straight from there; without ``shares_memory`` all goes through the sockets.
         """
 
     @property
-    def place(self) -> int: ...
+    def slot(self) -> int: ...
     @property
     def size(self) -> int: ...
-    def attach(self, place: int, descriptor: int, name: str) -> None:
-        """Take a connected stream socket over, also in the place of one that is lost.
+    def attach(self, slot: int, descriptor: int, name: str) -> None:
+        """Take a connected stream socket over, also for a slot whose connection is lost.
 
         name: of the process at the other end, for messages.
         """
 
     def lost(self) -> list[tuple[int, str]]:
-        """The places whose connection is gone, with the reason."""
+        """The slots whose connection is gone, with the reason."""
 
     def assume(self, alpha_s: float, overhead_s: float, beta_s_per_byte: float) -> None:
         """Take these costs for this process's own, not measured ones; before the first group.
@@ -273,7 +273,7 @@ class Mesh:
         self,
         context: int,
         path: int,
-        places: Sequence[int],
+        slots: Sequence[int],
         name: str,
         parent: Group | None = None,
     ) -> Group:

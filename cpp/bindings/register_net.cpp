@@ -229,10 +229,10 @@ void register_mesh(py::module_& module) {
       .def(py::init([](int self, int size, bool shares_memory) {
              return std::make_shared<Mesh>(self, size, look_up, shares_memory);
            }),
-           py::arg("self_place"), py::arg("size"), py::arg("shares_memory") = true)
-      .def_property_readonly("place", &Mesh::self)
+           py::arg("own_slot"), py::arg("size"), py::arg("shares_memory") = true)
+      .def_property_readonly("slot", &Mesh::self)
       .def_property_readonly("size", &Mesh::size)
-      .def("attach", &Mesh::attach, py::arg("place"), py::arg("descriptor"), py::arg("name"),
+      .def("attach", &Mesh::attach, py::arg("slot"), py::arg("descriptor"), py::arg("name"),
            released)
       .def("lost", &Mesh::lost, released)
       .def(
@@ -241,7 +241,7 @@ void register_mesh(py::module_& module) {
             self.assume({alpha_s, overhead_s, beta_s_per_byte});
           },
           py::arg("alpha_s"), py::arg("overhead_s"), py::arg("beta_s_per_byte"), released)
-      .def("open", &open, py::arg("context"), py::arg("path"), py::arg("places"), py::arg("name"),
+      .def("open", &open, py::arg("context"), py::arg("path"), py::arg("slots"), py::arg("name"),
            py::arg("parent") = nullptr)
       .def(
           "forget",

@@ -21,7 +21,7 @@ namespace elevon::net {
 
 using Clock = std::chrono::steady_clock;
 
-// A member that is gone for good as far as this group goes; its place in the mesh may be filled.
+// A member that is gone for good as far as this group goes; its slot in the mesh may be filled.
 struct Loss {
   int peer = -1;
   std::string reason;
@@ -41,7 +41,7 @@ class Group {
   // A message or a notice may come before the group is opened here: so it begins without members.
   explicit Group(GroupId id) : id_(id) {}
 
-  // peers[r] is the place of rank r in the mesh; `self` is the caller's place.
+  // peers[r] is the slot of rank r in the mesh; `self` is the caller's.
   void open(std::vector<int> peers, int self, std::string name, std::shared_ptr<Group> parent);
 
   [[nodiscard]] const GroupId& id() const { return id_; }
@@ -50,7 +50,7 @@ class Group {
   [[nodiscard]] const std::vector<int>& peers() const { return peers_; }
   [[nodiscard]] int rank() const { return rank_; }
   [[nodiscard]] int size() const { return static_cast<int>(peers_.size()); }
-  // The rank of a place in the mesh, or -1.
+  // The rank of a slot in the mesh, or -1.
   [[nodiscard]] int rank_of(int peer) const;
 
   // What ended this group or one that it was split from, or nullptr.

@@ -59,7 +59,7 @@ class Link {
   [[nodiscard]] std::uint64_t process() const { return process_; }
   void can_read(std::uint64_t process) { process_ = process; }
   // Whether this call is the first.
-  [[nodiscard]] bool greet() { return !std::exchange(greeted_, true); }
+  [[nodiscard]] bool announce() { return !std::exchange(announced_, true); }
   // Overtakes messages; the link keeps it.
   void send_notice(const Frame& head, std::span<const std::byte> payload);
   // Sends no more of it. What is left of a frame that has begun is copied: its header has
@@ -108,7 +108,7 @@ class Link {
   bool mute_ = false;  // the peer reads no more; what it sent before may still be here
 
   bool offers_ = false;
-  bool greeted_ = false;
+  bool announced_ = false;
   std::uint64_t process_ = 0;
   std::deque<Send*> messages_;
   std::list<Offered> offered_;

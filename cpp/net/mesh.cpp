@@ -1,4 +1,4 @@
-// Places, groups and what arrives. Calls and waiting: mesh_run.cpp.
+// Slots, groups and what arrives. Calls and waiting: mesh_run.cpp.
 
 #include "net/mesh.hpp"
 
@@ -33,20 +33,20 @@ Mesh::Mesh(int self, int size, std::function<void()> look_up, bool shares_memory
     : self_(self),
       shares_memory_(shares_memory),
       epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")),
-      kick_(checked(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd")),
+      wake_(checked(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd")),
       look_up_(std::move(look_up)),
-      links_(static_cast<std::size_t>(std::max(size, 0))) {
+      peers_(static_cast<std::size_t>(std::max(size, 0))) {
   if (self < 0 || self >= size) {
-    throw std::invalid_argument("place " + std::to_string(self) + " of a mesh of " +
+    throw std::invalid_argument("slot " + std::to_string(self) + " of a mesh of " +
                                 std::to_string(size));
   }
   epoll_event event{.events = EPOLLIN, .data = {.fd = -1}};
-  checked(::epoll_ctl(epoll_, EPOLL_CTL_ADD, kick_, &event), "epoll_ctl");
+  checked(::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event), "epoll_ctl");
 }
 
 Mesh::~Mesh() {
   close(kFlushAtEndS);
-  ::close(kick_);
+  ::close(wake_);
   ::close(epoll_);
 }
 
@@ -55,28 +55,28 @@ void Mesh::attach(int peer, int descriptor, std::string name) {
   const Lock lock(mutex_);
   if (closed_) throw std::invalid_argument("the mesh is closed");
   if (peer < 0 || peer >= size() || peer == self_) {
-    throw std::invalid_argument("place " + std::to_string(peer) + " cannot be attached to place " +
+    throw std::invalid_argument("slot " + std::to_string(peer) + " cannot be attached to slot " +
                                 std::to_string(self_) + " of a mesh of " + std::to_string(size()));
   }
-  Place& place = links_[static_cast<std::size_t>(peer)];
-  if (place.link != nullptr) {
-    place.link->lose("its place was taken by another process");
-    mourn(peer);
+  Peer& state = peers_[static_cast<std::size_t>(peer)];
+  if (state.link != nullptr) {
+    state.link->lose("its slot was taken by another process");
+    on_peer_lost(peer);
   }
-  place.link = std::move(link);
-  place.mourned = false;
-  place.costs.reset();
-  place.events = EPOLLIN;
+  state.link = std::move(link);
+  state.loss_reported = false;
+  state.costs.reset();
+  state.events = EPOLLIN;
   epoll_event event{.events = EPOLLIN, .data = {.fd = peer}};
   checked(::epoll_ctl(epoll_, EPOLL_CTL_ADD, descriptor, &event), "epoll_ctl");
-  kick();
+  wake();
 }
 
 std::vector<std::pair<int, std::string>> Mesh::lost() {
   const Lock lock(mutex_);
   std::vector<std::pair<int, std::string>> result;
   for (int peer = 0; peer < size(); ++peer) {
-    const auto& link = links_[static_cast<std::size_t>(peer)].link;
+    const auto& link = peers_[static_cast<std::size_t>(peer)].link;
     if (link != nullptr && link->lost()) result.emplace_back(peer, link->loss());
   }
   return result;
@@ -87,13 +87,12 @@ GroupPtr Mesh::open(GroupId id, const std::vector<int>& peers, const std::string
   const Lock lock(mutex_);
   for (const int peer : peers) {
     if (peer < 0 || peer >= size()) {
-      throw std::invalid_argument("a mesh of " + std::to_string(size()) + " has no place " +
+      throw std::invalid_argument("a mesh of " + std::to_string(size()) + " has no slot " +
                                   std::to_string(peer));
     }
   }
   if (std::ranges::find(peers, self_) == peers.end()) {
-    throw std::invalid_argument("place " + std::to_string(self_) + " is no member of group " +
-                                name);
+    throw std::invalid_argument("slot " + std::to_string(self_) + " is no member of group " + name);
   }
   const GroupPtr group = find_or_make(id);
   if (group->is_open()) {
@@ -105,11 +104,11 @@ GroupPtr Mesh::open(GroupId id, const std::vector<int>& peers, const std::string
   group->open(peers, self_, name, parent);
   for (const int peer : peers) {
     if (peer == self_) continue;
-    greet(peer);
-    const Place& place = links_[static_cast<std::size_t>(peer)];
-    if (place.link == nullptr) group->lose(peer, "it is not connected", false);
-    if (place.link != nullptr && place.link->lost()) {
-      group->lose(peer, place.link->loss(), place.link->dismissed());
+    announce(peer);
+    const Peer& state = peers_[static_cast<std::size_t>(peer)];
+    if (state.link == nullptr) group->lose(peer, "it is not connected", false);
+    if (state.link != nullptr && state.link->lost()) {
+      group->lose(peer, state.link->loss(), state.link->dismissed());
     }
   }
   return group;
@@ -160,7 +159,7 @@ void Mesh::interrupt(GroupId id, Failure failure) {
   const Lock lock(mutex_);
   if (find(id) == nullptr && is_forgotten(id)) return;
   find_or_make(id)->fail(std::move(failure));
-  kick();
+  wake();
 }
 
 std::optional<Failure> Mesh::failure(const Group& group) {
@@ -178,7 +177,7 @@ std::vector<std::pair<int, std::string>> Mesh::losses(const Group& group) {
 }
 
 InboundPtr Mesh::begin(int peer, const Frame& frame) {
-  const auto& account = links_[static_cast<std::size_t>(peer)].kept;
+  const auto& account = peers_[static_cast<std::size_t>(peer)].kept;
   Group* group = find(frame.group);
   if (frame.kind == Kind::kNotice || static_cast<std::uint32_t>(frame.kind) >= kCollectives) {
     const bool whole = frame.offset == 0 && frame.size == frame.total;
@@ -199,7 +198,7 @@ InboundPtr Mesh::begin(int peer, const Frame& frame) {
 
 void Mesh::end(int peer, const InboundPtr& message) {
   const Frame& head = message->head();
-  if (static_cast<std::uint32_t>(head.kind) >= kCollectives) return obey(peer, *message);
+  if (static_cast<std::uint32_t>(head.kind) >= kCollectives) return handle_control(peer, *message);
   if (head.kind != Kind::kNotice) {
     if (head.offered != 0) offers_.emplace_back(peer, message);
     if (Group* group = find(head.group); group != nullptr) group->end(peer);
@@ -215,12 +214,12 @@ void Mesh::end(int peer, const InboundPtr& message) {
   message->bind(&text);
   const auto kind = static_cast<FailureKind>(std::min<std::uint64_t>(head.call, 2));
   find_or_make(head.group)->fail({kind, std::move(reason), head.root});
-  kick();
+  wake();
 }
 
 // Carries out what a peer says about the connection itself.
-void Mesh::obey(int peer, Inbound& message) {
-  Link& link = *links_[static_cast<std::size_t>(peer)].link;
+void Mesh::handle_control(int peer, Inbound& message) {
+  Link& link = *peers_[static_cast<std::size_t>(peer)].link;
   Sample sample;
   Costs costs;
   std::uint64_t token = 0;
@@ -230,7 +229,7 @@ void Mesh::obey(int peer, Inbound& message) {
       if (!message.copy_to(std::as_writable_bytes(std::span(&costs, 1))) || !costs.sound()) {
         return link.lose("it said that messages cost what they cannot");
       }
-      links_[static_cast<std::size_t>(peer)].costs = costs;
+      peers_[static_cast<std::size_t>(peer)].costs = costs;
       return;
     case Kind::kReadable: return link.offer_large();
     case Kind::kTaken:
@@ -249,16 +248,16 @@ void Mesh::obey(int peer, Inbound& message) {
 void Mesh::measure() {
   if (costs_) return;
   costs_.emplace();
-  for (const Place& place : links_) {
-    if (place.link == nullptr || place.link->lost()) continue;
-    costs_ = slower(*costs_, measured_on(place.link->descriptor()));
+  for (const Peer& state : peers_) {
+    if (state.link == nullptr || state.link->lost()) continue;
+    costs_ = slower(*costs_, measured_on(state.link->descriptor()));
   }
 }
 
 // Tells a peer, once, what messages cost here and how to try whether it can read our memory.
-void Mesh::greet(int peer) {
-  const auto& link = links_[static_cast<std::size_t>(peer)].link;
-  if (link == nullptr || link->lost() || !link->greet()) return;
+void Mesh::announce(int peer) {
+  const auto& link = peers_[static_cast<std::size_t>(peer)].link;
+  if (link == nullptr || link->lost() || !link->announce()) return;
   answer(peer, Kind::kCosts, std::as_bytes(std::span(&*costs_, 1)));
   if (!shares_memory_ || link->lost()) return;
   const Sample sample{static_cast<std::uint64_t>(::getpid()),
@@ -267,43 +266,43 @@ void Mesh::greet(int peer) {
 }
 
 void Mesh::answer(int peer, Kind kind, std::span<const std::byte> payload) {
-  Link& link = *links_[static_cast<std::size_t>(peer)].link;
+  Link& link = *peers_[static_cast<std::size_t>(peer)].link;
   Frame head;
   head.kind = kind;
   link.send_notice(head, payload);
   link.write();
-  settle(peer);
+  update_events(peer);
 }
 
 // Brings what epoll watches a link for in line with what it can do.
-void Mesh::settle(int peer) {
-  Place& place = links_[static_cast<std::size_t>(peer)];
-  if (place.link == nullptr) return;
-  if (place.link->lost()) return mourn(peer);
-  const std::uint32_t in = *place.kept > kMostKept ? 0U : static_cast<std::uint32_t>(EPOLLIN);
-  const std::uint32_t out = place.link->has_backlog() ? static_cast<std::uint32_t>(EPOLLOUT) : 0U;
-  if (place.events == (in | out)) return;
-  place.events = in | out;
-  epoll_event event{.events = place.events, .data = {.fd = peer}};
-  checked(::epoll_ctl(epoll_, EPOLL_CTL_MOD, place.link->descriptor(), &event), "epoll_ctl");
+void Mesh::update_events(int peer) {
+  Peer& state = peers_[static_cast<std::size_t>(peer)];
+  if (state.link == nullptr) return;
+  if (state.link->lost()) return on_peer_lost(peer);
+  const std::uint32_t in = *state.kept > kMostKept ? 0U : static_cast<std::uint32_t>(EPOLLIN);
+  const std::uint32_t out = state.link->has_backlog() ? static_cast<std::uint32_t>(EPOLLOUT) : 0U;
+  if (state.events == (in | out)) return;
+  state.events = in | out;
+  epoll_event event{.events = state.events, .data = {.fd = peer}};
+  checked(::epoll_ctl(epoll_, EPOLL_CTL_MOD, state.link->descriptor(), &event), "epoll_ctl");
 }
 
-void Mesh::mourn(int peer) {
-  Place& place = links_[static_cast<std::size_t>(peer)];
-  if (place.mourned) return;
-  place.mourned = true;
-  place.events = 0;
+void Mesh::on_peer_lost(int peer) {
+  Peer& state = peers_[static_cast<std::size_t>(peer)];
+  if (state.loss_reported) return;
+  state.loss_reported = true;
+  state.events = 0;
   std::erase_if(offers_, [&](const auto& offer) { return offer.first == peer; });
   for (auto& [id, group] : groups_) {
-    group->lose(peer, place.link->loss(), place.link->dismissed());
+    group->lose(peer, state.link->loss(), state.link->dismissed());
   }
-  kick();
+  wake();
 }
 
-void Mesh::kick() const {
+void Mesh::wake() const {
   const std::uint64_t one = 1;
   // A full counter is as good as one more: the descriptor is readable either way.
-  [[maybe_unused]] const ssize_t written = ::write(kick_, &one, sizeof one);
+  [[maybe_unused]] const ssize_t written = ::write(wake_, &one, sizeof one);
 }
 
 }  // namespace elevon::net

@@ -1,9 +1,9 @@
 // The connected sockets of one rank, and the one loop that moves everything over them.
 // Before it: link and group. After it: collectives build rounds and call `run`; bindings hold it.
 //
-// There is no thread that makes progress: whoever waits moves everybody's bytes. Several threads
-// may wait at once. Two small exceptions: what a failed call leaves half sent is finished by a
-// thread that exists only from then on, and any thread may end a group.
+// There is no thread that makes progress: the thread that waits moves the bytes of all calls.
+// Several threads may wait at once. Two small exceptions: what a failed call leaves half sent is
+// finished by a thread that exists only from then on, and any thread may end a group.
 #pragma once
 
 #include <sys/epoll.h>
@@ -64,28 +64,28 @@ class Awaited {
   Awaited& operator=(const Awaited&) = delete;
   virtual ~Awaited() = default;
   [[nodiscard]] virtual bool done() const = 0;
-  // The places that something is still to come from or to go to, each once.
+  // The slots that something is still to come from or to go to, each once.
   [[nodiscard]] virtual std::vector<int> pending() const = 0;
 };
 
 class Mesh final : public Sink {
  public:
-  // `size` places, of which the caller has `self`. `look_up` is called, with nothing locked,
+  // `size` slots, of which the caller has `self`. `look_up` is called, with nothing locked,
   // whenever a wait was interrupted or has lasted long; it may throw, which ends the group.
   // Without `shares_memory` all bytes go through the sockets, also between ranks of one host.
   Mesh(int self, int size, std::function<void()> look_up, bool shares_memory);
   ~Mesh() override;
 
   [[nodiscard]] int self() const { return self_; }
-  [[nodiscard]] int size() const { return static_cast<int>(links_.size()); }
+  [[nodiscard]] int size() const { return static_cast<int>(peers_.size()); }
 
-  // Takes a connected stream socket over, as the connection to a place. Groups that had lost the
+  // Takes a connected stream socket over, as the connection to a slot. Groups that had lost the
   // member there have lost it for good. Throws std::invalid_argument.
   void attach(int peer, int descriptor, std::string name);
-  // The places whose connection is gone, with the reason; those never attached have none.
+  // The slots whose connection is gone, with the reason; those never attached have none.
   [[nodiscard]] std::vector<std::pair<int, std::string>> lost();
 
-  // Makes a group of these places, which are its ranks in order; no word to the others. One that
+  // Makes a group of these slots, which are its ranks in order; no word to the others. One that
   // is open is returned. Throws std::invalid_argument.
   GroupPtr open(GroupId id, const std::vector<int>& peers, const std::string& name,
                 const GroupPtr& parent);
@@ -117,12 +117,12 @@ class Mesh final : public Sink {
 
  private:
   using Lock = std::unique_lock<std::mutex>;
-  struct Place {
+  struct Peer {
     std::unique_ptr<Link> link;
     std::shared_ptr<std::int64_t> kept = std::make_shared<std::int64_t>(0);
     std::optional<Costs> costs;  // what the peer has said
     std::uint32_t events = 0;    // what epoll watches it for
-    bool mourned = false;        // its loss was made known to the groups
+    bool loss_reported = false;  // its loss was made known to the groups
   };
   class Exchange;
   class Announcements;
@@ -149,14 +149,14 @@ class Mesh final : public Sink {
   [[nodiscard]] bool has_offers() const;
   bool copy_offer(int peer, Inbound& message);
   void measure();
-  void greet(int peer);
-  void obey(int peer, Inbound& message);
+  void announce(int peer);
+  void handle_control(int peer, Inbound& message);
   void answer(int peer, Kind kind, std::span<const std::byte> payload);
   bool poll(Lock& lock, int timeout_ms);
   void serve(const epoll_event& event);
-  void settle(int peer);
-  void mourn(int peer);
-  void kick() const;
+  void update_events(int peer);
+  void on_peer_lost(int peer);
+  void wake() const;
 
   [[nodiscard]] bool has_backlog() const;
   void hand_over_backlog();
@@ -166,10 +166,10 @@ class Mesh final : public Sink {
   int self_;
   bool shares_memory_;
   int epoll_;
-  int kick_;
+  int wake_;
   std::function<void()> look_up_;
   std::mutex mutex_;
-  std::vector<Place> links_;
+  std::vector<Peer> peers_;
   std::unordered_map<GroupId, GroupPtr, GroupIdHash> groups_;
   std::vector<std::pair<int, InboundPtr>> offers_;
   const std::uint64_t sample_ = new_token();

@@ -1,4 +1,4 @@
-// Calls on a mesh: rounds and failing. Waiting: mesh_wait.cpp. Places and groups: mesh.cpp.
+// Calls on a mesh: rounds and failing. Waiting: mesh_wait.cpp. Slots and groups: mesh.cpp.
 
 #include <poll.h>
 #include <unistd.h>
@@ -62,15 +62,15 @@ class Mesh::Exchange final : public Awaited {
       const int peer = group_.peers()[static_cast<std::size_t>(part.rank)];
       Send& send = sends_.emplace_back(peer, Send{head, part.bytes.data()}).second;
       send.head.total = static_cast<std::int64_t>(part.bytes.size());
-      // Another process may have taken its place, which this is not meant for.
+      // Another process may have taken its slot, which this is not meant for.
       if (group_.loss_of(peer) != nullptr) continue;
-      Link& link = *mesh_.links_[static_cast<std::size_t>(peer)].link;
+      Link& link = *mesh_.peers_[static_cast<std::size_t>(peer)].link;
       link.send(&send);
       link.write();
-      mesh_.settle(peer);
+      mesh_.update_events(peer);
     }
     // A peer may have been held back for what this round has taken in.
-    for (const auto& [peer, receive] : receives_) mesh_.settle(peer);
+    for (const auto& [peer, receive] : receives_) mesh_.update_events(peer);
   }
 
   [[nodiscard]] bool done() const override {
@@ -98,7 +98,7 @@ class Mesh::Exchange final : public Awaited {
       if (!receive.done) group_.abandon(peer, &receive);
     }
     for (const auto& [peer, send] : sends_) {
-      if (!send.done) mesh_.links_[static_cast<std::size_t>(peer)].link->withdraw(&send);
+      if (!send.done) mesh_.peers_[static_cast<std::size_t>(peer)].link->withdraw(&send);
     }
   }
 
@@ -131,8 +131,8 @@ class Mesh::Announcements final : public Awaited {
   [[nodiscard]] std::vector<int> pending() const override {
     std::vector<int> peers;
     for (const int peer : group_.peers()) {
-      const Place& place = mesh_.links_[static_cast<std::size_t>(peer)];
-      if (peer != mesh_.self_ && !place.costs) peers.push_back(peer);
+      const Peer& state = mesh_.peers_[static_cast<std::size_t>(peer)];
+      if (peer != mesh_.self_ && !state.costs) peers.push_back(peer);
     }
     return peers;
   }
@@ -149,7 +149,7 @@ Costs Mesh::costs_of(Group& group, const Call& call) {
   wait(lock, group, call, Announcements(*this, group));
   Costs costs = *costs_;
   for (const int peer : group.peers()) {
-    if (peer != self_) costs = slower(costs, *links_[static_cast<std::size_t>(peer)].costs);
+    if (peer != self_) costs = slower(costs, *peers_[static_cast<std::size_t>(peer)].costs);
   }
   group.costs = costs;
   return costs;
@@ -222,7 +222,7 @@ void Mesh::fail_late(Group& group, const Call& call, const std::vector<int>& pen
 std::string Mesh::whose(const Group& group, int rank) const {
   if (rank < 0) return "a stranger";
   const int peer = group.peers()[static_cast<std::size_t>(rank)];
-  const auto& link = links_[static_cast<std::size_t>(peer)].link;
+  const auto& link = peers_[static_cast<std::size_t>(peer)].link;
   const std::string text = "rank " + std::to_string(rank);
   return link == nullptr || link->name().empty() ? text : text + " (" + link->name() + ")";
 }
@@ -244,20 +244,19 @@ void Mesh::tell(const Group& group, const Failure& failure) {
   head.call = static_cast<std::uint64_t>(failure.kind);
   const std::string reason = failure.reason.substr(0, static_cast<std::size_t>(kLongestReason));
   for (const int peer : group.peers()) {
-    const auto& link = links_[static_cast<std::size_t>(peer)].link;
-    // A place that was filled anew is held by a process that knows nothing of this group.
+    const auto& link = peers_[static_cast<std::size_t>(peer)].link;
+    // A slot that was filled anew is held by a process that knows nothing of this group.
     if (peer == self_ || group.loss_of(peer) != nullptr || link->lost()) continue;
     link->send_notice(head, std::as_bytes(std::span(reason)));
     link->write();
-    settle(peer);
+    update_events(peer);
   }
-  kick();
+  wake();
 }
 
 bool Mesh::has_backlog() const {
-  return std::ranges::any_of(links_, [](const Place& place) {
-    return place.link != nullptr && place.link->has_backlog();
-  });
+  return std::ranges::any_of(
+      peers_, [](const Peer& state) { return state.link != nullptr && state.link->has_backlog(); });
 }
 
 // Nobody may call for a long time, but what was begun has to be finished.
@@ -279,17 +278,17 @@ void Mesh::flush_for(Lock& lock, double seconds) {
   const Clock::time_point start = Clock::now();
   while (has_backlog() && seconds_since(start) < seconds) {
     std::vector<pollfd> waiting;
-    for (const Place& place : links_) {
-      if (place.link == nullptr || !place.link->has_backlog()) continue;
-      waiting.push_back({.fd = place.link->descriptor(), .events = POLLOUT, .revents = 0});
+    for (const Peer& state : peers_) {
+      if (state.link == nullptr || !state.link->has_backlog()) continue;
+      waiting.push_back({.fd = state.link->descriptor(), .events = POLLOUT, .revents = 0});
     }
     lock.unlock();
     ::poll(waiting.data(), waiting.size(), kPumpMs);
     lock.lock();
     for (int peer = 0; peer < size(); ++peer) {
-      Place& place = links_[static_cast<std::size_t>(peer)];
-      if (place.link != nullptr && place.link->has_backlog()) place.link->write();
-      settle(peer);
+      Peer& state = peers_[static_cast<std::size_t>(peer)];
+      if (state.link != nullptr && state.link->has_backlog()) state.link->write();
+      update_events(peer);
     }
   }
 }
@@ -302,17 +301,17 @@ void Mesh::close(double flush_s) {
   closed_ = true;
   Frame goodbye;
   goodbye.kind = Kind::kGoodbye;
-  for (const Place& place : links_) {
-    if (place.link == nullptr || place.link->lost()) continue;
-    place.link->send_notice(goodbye, {});
-    place.link->write();
+  for (const Peer& state : peers_) {
+    if (state.link == nullptr || state.link->lost()) continue;
+    state.link->send_notice(goodbye, {});
+    state.link->write();
   }
   flush_for(lock, flush_s);
   for (int peer = 0; peer < size(); ++peer) {
-    Place& place = links_[static_cast<std::size_t>(peer)];
-    if (place.link == nullptr) continue;
-    place.link->lose("this side has closed the connection");
-    mourn(peer);
+    Peer& state = peers_[static_cast<std::size_t>(peer)];
+    if (state.link == nullptr) continue;
+    state.link->lose("this side has closed the connection");
+    on_peer_lost(peer);
   }
 }
 

@@ -65,11 +65,11 @@ void Mesh::spin(Lock& lock, const Awaited& awaited) {
 
 // Moves what can be moved to and from a peer, as far as epoll watches it.
 void Mesh::touch(int peer) {
-  Place& place = links_[static_cast<std::size_t>(peer)];
-  if (place.link == nullptr || place.link->lost()) return;
-  if (place.link->has_backlog()) place.link->write();
-  if ((place.events & EPOLLIN) != 0) place.link->read(*this);
-  settle(peer);
+  Peer& state = peers_[static_cast<std::size_t>(peer)];
+  if (state.link == nullptr || state.link->lost()) return;
+  if (state.link->has_backlog()) state.link->write();
+  if ((state.events & EPOLLIN) != 0) state.link->read(*this);
+  update_events(peer);
 }
 
 void Mesh::look_up(Lock& lock, Group& group) {
@@ -108,15 +108,15 @@ bool Mesh::poll(Lock& lock, int timeout_ms) {
 void Mesh::serve(const epoll_event& event) {
   const int peer = event.data.fd;
   if (peer < 0) {
-    std::uint64_t kicks = 0;
-    [[maybe_unused]] const ssize_t count = ::read(kick_, &kicks, sizeof kicks);
+    std::uint64_t wakes = 0;
+    [[maybe_unused]] const ssize_t count = ::read(wake_, &wakes, sizeof wakes);
     return;
   }
-  Place& place = links_[static_cast<std::size_t>(peer)];
-  if (place.link == nullptr || place.link->lost()) return;
-  if ((event.events & EPOLLOUT) != 0) place.link->write();
-  if ((event.events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) place.link->read(*this);
-  settle(peer);
+  Peer& state = peers_[static_cast<std::size_t>(peer)];
+  if (state.link == nullptr || state.link->lost()) return;
+  if ((event.events & EPOLLOUT) != 0) state.link->write();
+  if ((event.events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) state.link->read(*this);
+  update_events(peer);
 }
 
 // Whether something that is offered can be copied.
@@ -143,7 +143,7 @@ bool Mesh::copy_offers() {
 
 // Copies a piece; true when the message is over.
 bool Mesh::copy_offer(int peer, Inbound& message) {
-  Link& link = *links_[static_cast<std::size_t>(peer)].link;
+  Link& link = *peers_[static_cast<std::size_t>(peer)].link;
   const std::int64_t done = message.received();
   const std::int64_t size = std::min(kChunkBytes, message.head().total - done);
   const Offer& offer = message.offer();
@@ -158,7 +158,7 @@ bool Mesh::copy_offer(int peer, Inbound& message) {
     return true;
   }
   link.lose("its memory can no longer be read");
-  settle(peer);
+  update_events(peer);
   return false;
 }
 

@@ -20,7 +20,7 @@ from elevon.cli.common import ends_within
 from elevon.cli.rendezvous import read_secret
 from elevon.comm.connect.rendezvous import GroupName, RendezvousServer, rendezvous_secret
 from elevon.comm.protocol import Communicator
-from elevon.comm.tcp import Entrance, enter
+from elevon.comm.tcp import JoinConfig, join_world
 from elevon.errors import ElevonError
 
 KINDS: Final = ("mpi", "tcp", "tcp-sockets")
@@ -110,7 +110,7 @@ def _enter(kind: str, directory: Path, where: Sequence[str]) -> Any:
 
         return MpiWorld.join()
     rendezvous, slot, size = where
-    entrance = Entrance(
+    config = JoinConfig(
         rendezvous=rendezvous,
         group=GroupName(directory.name, 1),
         worker=f"rank {slot}",
@@ -118,4 +118,4 @@ def _enter(kind: str, directory: Path, where: Sequence[str]) -> Any:
         size=int(size),
         shares_memory=kind != "tcp-sockets",
     )
-    return enter(entrance, read_secret(directory / "secret"))
+    return join_world(config, read_secret(directory / "secret"))

@@ -261,9 +261,9 @@ def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -
     rendezvous, slot, ranks = where
     if connection.store:
         return _enter_by_store(connection, group, int(slot), int(ranks))
-    from elevon.comm.tcp import Entrance, enter
+    from elevon.comm.tcp import JoinConfig, join_world
 
-    entrance = Entrance(
+    config = JoinConfig(
         rendezvous,
         group,
         f"rank {slot}",
@@ -274,7 +274,7 @@ def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -
         tls=connection.tls,
         lazy=int(ranks) > CONNECTED_AT_ONCE,
     )
-    return enter(entrance, connection.keys.group_secret)
+    return join_world(config, connection.keys.group_secret)
 
 
 def _enter_by_store(

@@ -14,7 +14,7 @@ import traceback
 
 from elevon._native import Mesh
 from elevon.comm.connect.rendezvous import GroupName
-from elevon.comm.tcp import Entrance, TcpWorld, enter
+from elevon.comm.tcp import JoinConfig, TcpWorld, join_world
 from elevon.testing.communicators import CONTRACT, Clause
 
 PATIENCE_S = 60.0
@@ -50,16 +50,16 @@ def clauses_for(size: int) -> list[Clause]:
 
 def connected(slot: int, descriptors: list[int | None], shares_memory: bool) -> TcpWorld:
     mesh = Mesh(slot, len(descriptors), shares_memory)
-    for place, descriptor in enumerate(descriptors):
+    for slot, descriptor in enumerate(descriptors):
         if descriptor is not None:
-            mesh.attach(place, descriptor, f"slot {place}")
+            mesh.attach(slot, descriptor, f"slot {slot}")
     return TcpWorld(mesh)
 
 
 def encrypted(slot: int, size: int, address: str, secret: bytes) -> TcpWorld:
     group = GroupName("contract", 1)
-    entrance = Entrance(address, group, f"rank {slot}", slot, size, tls=True, shares_memory=False)
-    return enter(entrance, secret)
+    config = JoinConfig(address, group, f"rank {slot}", slot, size, tls=True, shares_memory=False)
+    return join_world(config, secret)
 
 
 def holds(world: TcpWorld, clause: Clause, context: int) -> bool:

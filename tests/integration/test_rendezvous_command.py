@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from elevon.cli.rendezvous import command, read_secret
 from elevon.comm.connect.rendezvous import GroupName, rendezvous_secret
 from elevon.comm.security.proof import derive
-from elevon.comm.tcp import Entrance, enter
+from elevon.comm.tcp import JoinConfig, join_world
 from elevon.errors import CommunicatorError, UsageError
 
 pytestmark = pytest.mark.no_mpi
@@ -45,7 +45,9 @@ def served(tmp_path):
 def test_ranks_meet_at_it(served):
     def rank(slot):
         group = GroupName("somewhere", 1)
-        world = enter(Entrance(served, group, f"w{slot}", slot, 3, deadline_s=WITHIN_S), SESSION)
+        world = join_world(
+            JoinConfig(served, group, f"w{slot}", slot, 3, deadline_s=WITHIN_S), SESSION
+        )
         total = world.open_group(world.slots, 1, WITHIN_S).allreduce(np.array(slot))
         world.leave()
         return int(total)
@@ -53,7 +55,7 @@ def test_ranks_meet_at_it(served):
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(rank, range(3))) == [3, 3, 3]
     with pytest.raises(CommunicatorError, match=r"slots \[1\] never joined"):
-        enter(Entrance(served, GroupName("alone", 1), "w0", 0, 2, deadline_s=0.3), SESSION)
+        join_world(JoinConfig(served, GroupName("alone", 1), "w0", 0, 2, deadline_s=0.3), SESSION)
 
 
 def test_a_secret_is_made_for_its_owner_only(tmp_path):

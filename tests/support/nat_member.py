@@ -146,10 +146,10 @@ def meet_contract(slot: int, passages: dict[str, Passage], clauses: list[str]) -
 def enter_world(settings: dict[str, Any]) -> None:
     """Come in as the ranks of a pilot do."""
     from elevon.comm.connect.rendezvous import GroupName
-    from elevon.comm.tcp import Entrance, enter
+    from elevon.comm.tcp import JoinConfig, join_world
 
     relay, size = settings["relay"], settings["size"]
-    entrance = Entrance(
+    config = JoinConfig(
         rendezvous=settings["rendezvous"],
         group=GroupName("lab", 1),
         worker=settings["name"],
@@ -159,7 +159,7 @@ def enter_world(settings: dict[str, Any]) -> None:
         relay=f"{relay[0]}:{relay[1]}",
         tls=settings.get("tls", False),
     )
-    world = enter(entrance, bytes.fromhex(settings["secret"]))
+    world = join_world(config, bytes.fromhex(settings["secret"]))
     report(entered=settings["name"], threads=[each.name for each in threading.enumerate()])
     heard()
     hold_to_contract(world, settings["clauses"])

@@ -46,10 +46,10 @@ def without_cryptography(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Net:
-    """Connected meshes, by place."""
+    """Connected meshes, by slot."""
 
     def __init__(self, size: int, shares_memory: bool = True) -> None:
-        self.meshes = [Mesh(place, size, shares_memory) for place in range(size)]
+        self.meshes = [Mesh(slot, size, shares_memory) for slot in range(size)]
         for one in range(size):
             for other in range(one):
                 self.connect(one, other)
@@ -59,9 +59,9 @@ class Net:
         self.meshes[one].attach(other, ends[0].detach(), f"slot {other}")
         self.meshes[other].attach(one, ends[1].detach(), f"slot {one}")
 
-    def open(self, context: int = EVERYBODY, places: list[int] | None = None) -> list[Group]:
-        places = list(range(len(self.meshes))) if places is None else places
-        return [self.meshes[at].open(context, 0, places, str(context)) for at in places]
+    def open(self, context: int = EVERYBODY, slots: list[int] | None = None) -> list[Group]:
+        slots = list(range(len(self.meshes))) if slots is None else slots
+        return [self.meshes[at].open(context, 0, slots, str(context)) for at in slots]
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:

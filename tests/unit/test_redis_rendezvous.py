@@ -23,7 +23,7 @@ from elevon.comm.connect.rendezvous import (
     redis_board,
 )
 from elevon.comm.connect.rendezvous.redis_client import RedisMembership
-from elevon.comm.tcp import Entrance, TcpWorld, enter
+from elevon.comm.tcp import JoinConfig, TcpWorld, join_world
 from elevon.errors import CommunicatorError, ElevonError, UsageError, WireError
 from tests.support.redis import redis_server
 
@@ -93,8 +93,8 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_world_of_real_connections(url: str, group: GroupName) -> None:
-    entrances = [Entrance(url, group, f"w{slot}", slot, 3) for slot in range(3)]
-    worlds = together(*(lambda each=each: enter(each, SECRET) for each in entrances))
+    configs = [JoinConfig(url, group, f"w{slot}", slot, 3) for slot in range(3)]
+    worlds = together(*(lambda each=each: join_world(each, SECRET) for each in configs))
     assert all(isinstance(world, TcpWorld) for world in worlds), worlds
 
     def total(world: TcpWorld) -> int:
@@ -104,7 +104,7 @@ def test_a_world_of_real_connections(url: str, group: GroupName) -> None:
     assert together(*(lambda world=world: total(world) for world in worlds)) == [3, 3, 3]
 
     worlds[1].leave()
-    worlds[1] = enter(entrances[1], SECRET)  # its slot is free at once, the world complete
+    worlds[1] = join_world(configs[1], SECRET)  # its slot is free at once, the world complete
 
     assert worlds[1].slot == 1
     for world in worlds:

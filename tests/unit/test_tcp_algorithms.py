@@ -116,8 +116,8 @@ def test_small_goes_in_few_messages_and_large_in_few_bytes(groups: Made) -> None
 
 def test_members_agree_on_the_highest_costs() -> None:
     net = Net(3)
-    for place, mesh in enumerate(net.meshes):
-        mesh.assume(1e-3 * place, 1e-5, 1e-9 / (place + 1))
+    for slot, mesh in enumerate(net.meshes):
+        mesh.assume(1e-3 * slot, 1e-5, 1e-9 / (slot + 1))
     agreed = all_of(net.open(), lambda group: group.costs(PATIENCE_S))
 
     assert agreed == [(2e-3, 1e-5, 1e-9)] * 3
@@ -129,9 +129,9 @@ def test_costs_between_hosts_are_what_the_kernel_has_measured() -> None:
     """Two addresses are two hosts, as far as anybody can see."""
     found = []
     for source in ("127.0.0.1", "127.0.0.2"):
-        meshes = [Mesh(place, 2) for place in range(2)]
-        for place, end in enumerate(connected_pair(source)):
-            meshes[place].attach(1 - place, end.detach(), "")
+        meshes = [Mesh(slot, 2) for slot in range(2)]
+        for slot, end in enumerate(connected_pair(source)):
+            meshes[slot].attach(1 - slot, end.detach(), "")
         pair = [mesh.open(1, 0, [0, 1], "1") for mesh in meshes]
         found.append(all_of(pair, lambda group: group.costs(PATIENCE_S)))
         for mesh in meshes:

@@ -14,8 +14,9 @@ import pytest
 
 from elevon.comm import tcp
 from elevon.comm.connect.rendezvous import GroupName, RendezvousServer, rendezvous_secret
-from elevon.comm.tcp import Entrance, TcpWorld, enter, entering
-from elevon.comm.tcp.door import Meeting
+from elevon.comm.tcp import JoinConfig, TcpWorld, join_world
+from elevon.comm.tcp import joining as tcp_joining
+from elevon.comm.tcp.peers import HelloClaim
 from elevon.errors import CollectiveTimeout, GroupAborted, MemberLost
 from elevon.rank import loop
 from elevon.wire.keys import ConnectionFile, Keyring
@@ -38,17 +39,17 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
     found: list[set[int]] = []
 
     def dial(address: tuple[str, int], key: bytes, claim: bytes) -> Any:
-        meeting = msgspec.msgpack.decode(claim, type=Meeting)
+        meeting = msgspec.msgpack.decode(claim, type=HelloClaim)
         found.append({meeting.slot, meeting.to_slot})
         return dialed(address, key, claim)
 
-    dialed = entering.dial
-    monkeypatch.setattr(entering, "dial", dial)
+    dialed = tcp_joining.dial
+    monkeypatch.setattr(tcp_joining, "dial", dial)
     return found
 
 
 def entered(server: RendezvousServer, slot: int, tls: bool = False) -> TcpWorld:
-    entrance = Entrance(
+    config = JoinConfig(
         rendezvous=server.address,
         group=GroupName("job", 1),
         worker=f"rank {slot}",
@@ -58,7 +59,7 @@ def entered(server: RendezvousServer, slot: int, tls: bool = False) -> TcpWorld:
         tls=tls,
         lazy=True,
     )
-    return enter(entrance, SECRET)
+    return join_world(config, SECRET)
 
 
 @contextmanager
@@ -183,8 +184,8 @@ def test_a_member_that_comes_by_the_door_is_not_dialed_again(
 
 @pytest.mark.parametrize(("ranks", "lazy"), [(32, False), (33, True)])
 def test_a_large_pilot_is_lazy(monkeypatch: pytest.MonkeyPatch, ranks: int, lazy: bool) -> None:
-    asked: list[Entrance] = []
-    monkeypatch.setattr(tcp, "enter", lambda entrance, secret: asked.append(entrance))
+    asked: list[JoinConfig] = []
+    monkeypatch.setattr(tcp, "join_world", lambda config, secret: asked.append(config))
     monkeypatch.setattr(loop, "tie", lambda parent: None)
     connection = ConnectionFile(session="s", pilot="p", directory="d", keys=Keyring.new())
 

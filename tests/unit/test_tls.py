@@ -24,11 +24,20 @@ import pytest
 from elevon import _native
 from elevon.comm.connect import sockets
 from elevon.comm.connect.rendezvous import GroupKeys, GroupName, RendezvousServer, rendezvous_secret
-from elevon.comm.connect.sockets import meet
-from elevon.comm.connect.tls import Cover, Guest, Wrapping, need_cryptography, pump, wrapping
+from elevon.comm.connect.sockets import verify_peer
+from elevon.comm.connect.tls import (
+    AuthenticatedPeer,
+    TlsPolicy,
+    TlsWrapper,
+    need_cryptography,
+    pump,
+    wrapper,
+)
 from elevon.comm.connect.tls.identity import Identity
-from elevon.comm.tcp import Entrance, TcpWorld, enter, entering
-from elevon.comm.tcp.door import Door, Meeting, Places
+from elevon.comm.tcp import JoinConfig, TcpWorld, join_world
+from elevon.comm.tcp import joining as tcp_joining
+from elevon.comm.tcp.acceptor import Acceptor
+from elevon.comm.tcp.peers import HelloClaim, PeerTable
 from elevon.errors import CommunicatorError, DescriptionError, MemberLost, UsageError, WireError
 from elevon.model.pilots import PilotDescription
 from tests.support.tcp import connected_pair, without_cryptography
@@ -55,15 +64,15 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
         return [future.exception(PATIENCE_S) or future.result() for future in futures]
 
 
-def entrance(server: RendezvousServer, slot: int, size: int, **other: Any) -> Entrance:
+def config(server: RendezvousServer, slot: int, size: int, **other: Any) -> JoinConfig:
     other = {"deadline_s": PATIENCE_S, "tls": True, **other}
-    return Entrance(server.address, GROUP, f"rank {slot}", slot, size, **other)
+    return JoinConfig(server.address, GROUP, f"rank {slot}", slot, size, **other)
 
 
 @contextlib.contextmanager
 def worlds_of(server: RendezvousServer, size: int, **other: Any) -> Iterator[list[TcpWorld]]:
-    ins = [entrance(server, slot, size, **other) for slot in range(size)]
-    worlds = together(*(lambda each=each: enter(each, SECRET) for each in ins))
+    ins = [config(server, slot, size, **other) for slot in range(size)]
+    worlds = together(*(lambda each=each: join_world(each, SECRET) for each in ins))
     assert all(isinstance(world, TcpWorld) for world in worlds), worlds
     try:
         yield worlds
@@ -97,26 +106,26 @@ def test_collectives_of_every_size_are_right(server: RendezvousServer, size: int
 @contextlib.contextmanager
 def wrapped(wires: list[socket.socket] | None = None) -> Iterator[list[socket.socket]]:
     """The plain ends of one connection in TLS; ``wires`` gets its ends on the network."""
-    one, other = Wrapping(), Wrapping()
+    one, other = TlsWrapper(), TlsWrapper()
     dialing, accepting = connected_pair()
     if wires is not None:
         wires += [dialing.dup(), accepting.dup()]
     ends: list[socket.socket] = []
 
-    def follow() -> socket.socket:
+    def connect() -> socket.socket:
         session = sockets.prove_on(dialing, KEY, one.certificate)
-        return one.follow(dialing, session)
+        return one.connect(dialing, session)
 
-    def admit() -> None:
-        caller = meet(accepting, KEY)
-        other.admit(
-            Guest(accepting, caller, caller.claim),
+    def accept() -> None:
+        caller = verify_peer(accepting, KEY)
+        other.accept(
+            AuthenticatedPeer(accepting, caller, caller.claim),
             lambda end: ends.append(socket.socket(fileno=end.detach())),
         )
 
-    followed, admitted = together(follow, admit)
-    assert admitted is None
-    ends.insert(0, followed)
+    connected, accepted = together(connect, accept)
+    assert accepted is None
+    ends.insert(0, connected)
     try:
         yield ends
     finally:
@@ -231,7 +240,7 @@ def test_who_reads_the_wire_sees_records_and_no_payload(
     server: RendezvousServer, monkeypatch: pytest.MonkeyPatch, tls: bool
 ) -> None:
     recorder = Recorder()
-    monkeypatch.setattr(entering, "dial", recorder.dial)
+    monkeypatch.setattr(tcp_joining, "dial", recorder.dial)
     known = b"a payload that everybody knows" * 10
     data = np.frombuffer(known, dtype=np.uint8)
     with worlds_of(server, 2, tls=tls, shares_memory=False) as worlds:
@@ -258,20 +267,20 @@ def test_only_tls_1_3_is_spoken() -> None:
 
 
 @contextlib.contextmanager
-def door_of_slot_0(tls: bool = True) -> Iterator[tuple[Door, _native.Mesh]]:
+def acceptor_of_slot_0(tls: bool = True) -> Iterator[tuple[Acceptor, _native.Mesh]]:
     mesh = _native.Mesh(0, 2)
-    cover = Cover(tls)
-    door = Door("127.0.0.1", cover)
-    door.open(Places(mesh), KEY, 0, 1)
-    yield door, mesh
-    door.close()
+    policy = TlsPolicy(tls)
+    acceptor = Acceptor("127.0.0.1", policy)
+    acceptor.start(PeerTable(mesh), KEY, 0, 1)
+    yield acceptor, mesh
+    acceptor.close()
     mesh.close()
-    cover.close(1.0)
+    policy.close(1.0)
 
 
-def knock(door: Door, certificate: bytes) -> tuple[socket.socket, bytes]:
-    claim = Meeting(1, 5, "a test", 0, 1, certificate)
-    return sockets.dial(("127.0.0.1", door.port), KEY, msgspec.msgpack.encode(claim))
+def knock(acceptor: Acceptor, certificate: bytes) -> tuple[socket.socket, bytes]:
+    claim = HelloClaim(1, 5, "a test", 0, 1, certificate)
+    return sockets.dial(("127.0.0.1", acceptor.port), KEY, msgspec.msgpack.encode(claim))
 
 
 def assert_slot_1_is_empty(mesh: _native.Mesh) -> None:
@@ -281,11 +290,11 @@ def assert_slot_1_is_empty(mesh: _native.Mesh) -> None:
 
 
 def test_another_certificate_than_the_proved_one_is_refused() -> None:
-    liar, known = Wrapping(), Identity.new().certificate
-    with door_of_slot_0() as (door, mesh):
-        connection, session = knock(door, known)
+    liar, known = TlsWrapper(), Identity.new().certificate
+    with acceptor_of_slot_0() as (acceptor, mesh):
+        connection, session = knock(acceptor, known)
         with pytest.raises(WireError, match="not who it has proved to be"):
-            liar.follow(connection, session)
+            liar.connect(connection, session)
         assert_slot_1_is_empty(mesh)
     liar.close(0.0)
 
@@ -293,19 +302,21 @@ def test_another_certificate_than_the_proved_one_is_refused() -> None:
 def test_an_accepting_side_with_another_certificate_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    honest, host = Wrapping(), Wrapping()
-    monkeypatch.setattr(Wrapping, "certificate", Identity.new().certificate)
+    honest, host = TlsWrapper(), TlsWrapper()
+    monkeypatch.setattr(TlsWrapper, "certificate", Identity.new().certificate)
     dialing, accepting = connected_pair()
     mine = honest._identity.certificate
 
-    def admit() -> None:
-        caller = meet(accepting, KEY)
-        host.admit(Guest(accepting, caller, caller.claim), lambda _: pytest.fail("it is in"))
+    def accept() -> None:
+        caller = verify_peer(accepting, KEY)
+        host.accept(
+            AuthenticatedPeer(accepting, caller, caller.claim), lambda _: pytest.fail("it is in")
+        )
 
-    def follow() -> None:
-        honest.follow(dialing, sockets.prove_on(dialing, KEY, mine))
+    def connect() -> None:
+        honest.connect(dialing, sockets.prove_on(dialing, KEY, mine))
 
-    for refused in together(follow, admit):
+    for refused in together(connect, accept):
         assert isinstance(refused, WireError), refused
     for each in (honest, host):
         each.close(0.0)
@@ -325,8 +336,8 @@ def hung_up() -> Iterator[None]:
 
 @pytest.mark.parametrize("said", [b"no handshake at all" * 100, b""])
 def test_who_speaks_plain_text_where_tls_is_agreed_is_refused(said: bytes) -> None:
-    with door_of_slot_0() as (door, mesh):
-        connection, _ = knock(door, Identity.new().certificate)
+    with acceptor_of_slot_0() as (acceptor, mesh):
+        connection, _ = knock(acceptor, Identity.new().certificate)
         with connection:
             connection.settimeout(NOTICED_WITHIN_S)
             with hung_up():
@@ -340,9 +351,9 @@ def test_who_speaks_plain_text_where_tls_is_agreed_is_refused(said: bytes) -> No
 def test_who_says_nothing_where_tls_is_agreed_is_sent_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wrapping, "PROOF_WITHIN_S", 0.2)
-    with door_of_slot_0() as (door, mesh):
-        connection, _ = knock(door, Identity.new().certificate)
+    monkeypatch.setattr(wrapper, "PROOF_WITHIN_S", 0.2)
+    with acceptor_of_slot_0() as (acceptor, mesh):
+        connection, _ = knock(acceptor, Identity.new().certificate)
         with connection:
             read_all(connection)
         assert_slot_1_is_empty(mesh)
@@ -352,17 +363,17 @@ def test_who_says_nothing_where_tls_is_agreed_is_sent_away(
 def test_one_with_and_one_without_do_not_come_together(mine: bool) -> None:
     certificate = Identity.new().certificate if mine else b""
     with (
-        door_of_slot_0(tls=not mine) as (door, mesh),
+        acceptor_of_slot_0(tls=not mine) as (acceptor, mesh),
         pytest.raises(WireError, match="TLS setting"),
     ):
-        knock(door, certificate)
+        knock(acceptor, certificate)
     assert mesh.lost() == []
 
 
 def test_ranks_that_disagree_are_told(server: RendezvousServer) -> None:
-    pair = [entrance(server, slot, 2, tls=slot == 0) for slot in range(2)]
+    pair = [config(server, slot, 2, tls=slot == 0) for slot in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        entering = [pool.submit(enter, each, SECRET) for each in pair]
+        entering = [pool.submit(join_world, each, SECRET) for each in pair]
         ended, _ = wait(entering, PATIENCE_S, FIRST_COMPLETED)
         server.close()  # nobody else will come
 
@@ -375,10 +386,10 @@ def test_ranks_that_disagree_are_told(server: RendezvousServer) -> None:
 MEMBER = """
 import sys
 from elevon.comm.connect.rendezvous import GroupName
-from elevon.comm.tcp import Entrance, enter
+from elevon.comm.tcp import JoinConfig, join_world
 secret = bytes.fromhex(sys.stdin.readline())
-there = Entrance(sys.argv[1], GroupName("job", 1), "rank 1", 1, 2, tls=True)
-world = enter(there, secret)
+there = JoinConfig(sys.argv[1], GroupName("job", 1), "rank 1", 1, 2, tls=True)
+world = join_world(there, secret)
 comm = world.open_group((0, 1), 1, 20.0)
 comm.barrier()
 print("in", flush=True)
@@ -409,7 +420,7 @@ def member(server: RendezvousServer) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize("how", ["killed", "leaves"])
 def test_the_end_of_a_peer_is_noticed_at_once(server: RendezvousServer, how: str) -> None:
     with member(server) as process:
-        world = enter(entrance(server, 0, 2), SECRET)
+        world = join_world(config(server, 0, 2), SECRET)
         comm = world.open_group((0, 1), 1, PATIENCE_S)
         comm.barrier()
         assert process.stdout is not None
@@ -433,7 +444,7 @@ def test_the_end_of_a_peer_is_noticed_at_once(server: RendezvousServer, how: str
 def test_a_replacement_comes_in_at_once(server: RendezvousServer) -> None:
     with worlds_of(server, 2) as worlds:
         worlds[1].leave()
-        worlds[1] = enter(entrance(server, 1, 2), SECRET)
+        worlds[1] = join_world(config(server, 1, 2), SECRET)
 
         assert together(*(lambda each=each: exchange(each) for each in worlds)) == [None, None]
 

@@ -18,7 +18,7 @@ KEEPALIVE_PROBES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Deadline:
+class TimedSocket:
     """A socket, and the moment (monotonic) by which all that is read must have come.
 
     A limit for each read alone would let a peer that sends one byte at a time stay for ever.
@@ -35,7 +35,7 @@ class Deadline:
         self.socket.settimeout(left)
 
 
-def receive_exactly(source: Deadline, count: int) -> bytes:
+def receive_exactly(source: TimedSocket, count: int) -> bytes:
     """Exactly so many bytes.
 
     Raises:
@@ -122,12 +122,12 @@ def listen(host: str, port: int = 0, backlog: int = 1024) -> socket.socket:
 def dial(
     address: tuple[str, int], key: bytes, claim: bytes, within_s: float = PROOF_WITHIN_S
 ) -> tuple[socket.socket, bytes]:
-    """Connect, prove who we are, and have the other side prove that it belongs to the group.
+    """Connect, and authenticate mutually.
 
     Args:
         address: host and port.
         key: of the group.
-        claim: who we are.
+        claim: what we say of ourselves.
         within_s: seconds for all of it.
 
     Returns:
@@ -135,7 +135,7 @@ def dial(
 
     Raises:
         OSError: nobody answers in time.
-        WireError: who answers does not know the key, or refuses the claim.
+        WireError: the peer that answers does not know the key, or refuses the claim.
     """
     deadline = time.monotonic() + min(within_s, PROOF_WITHIN_S)
     connection = connect(address, deadline - time.monotonic())
@@ -150,7 +150,7 @@ def prove_on(
     Args:
         connection: however it came about.
         key: of the group.
-        claim: who we are.
+        claim: what we say of ourselves.
         within_s: seconds for it.
 
     Returns:
@@ -162,7 +162,7 @@ def prove_on(
     """
     try:
         tune(connection)
-        source = Deadline(connection, time.monotonic() + within_s)
+        source = TimedSocket(connection, time.monotonic() + within_s)
         challenge = receive_exactly(source, proof.CHALLENGE_BYTES)
         proof.check_challenge(challenge)
         proved = proof.prove(challenge, key, claim)
@@ -174,7 +174,7 @@ def prove_on(
         raise
 
 
-def _answer(source: Deadline) -> bytes:
+def _answer(source: TimedSocket) -> bytes:
     try:
         return receive_exactly(source, proof.CODE_BYTES)
     except ConnectionError as error:
@@ -185,13 +185,13 @@ def _answer(source: Deadline) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Somebody who has proved to belong to the group; ``answer`` is still to be sent.
+class PeerProof:
+    """A peer has proved to belong to the group; ``answer`` is still to be sent.
 
     Attributes:
-        claim: who it is.
+        claim: what it has proved to be.
         answer: our own proof.
-        session: a key that only it and we have.
+        session: a key that only the two sides have.
     """
 
     claim: bytes
@@ -199,15 +199,15 @@ class Caller:
     session: bytes
 
 
-def meet(connection: socket.socket, key: bytes) -> Caller:
+def verify_peer(connection: socket.socket, key: bytes) -> PeerProof:
     """The accepting side's part, up to its own proof.
 
     Raises:
-        OSError: the caller is gone, or too slow.
+        OSError: the peer is gone, or too slow.
         WireError: it does not know the key.
     """
     tune(connection)
-    source = Deadline(connection, time.monotonic() + PROOF_WITHIN_S)
+    source = TimedSocket(connection, time.monotonic() + PROOF_WITHIN_S)
     challenge = proof.challenge()
     source.arm()
     connection.sendall(challenge)
@@ -215,4 +215,4 @@ def meet(connection: socket.socket, key: bytes) -> Caller:
     if length < proof.NONCE_BYTES + proof.CODE_BYTES:
         raise WireError("the other side sent no proof")
     proved = proof.check(challenge, receive_exactly(source, length), key)
-    return Caller(proved.claim, proved.answer, proved.session)
+    return PeerProof(proved.claim, proved.answer, proved.session)

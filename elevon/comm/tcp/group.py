@@ -1,6 +1,6 @@
 """The communicator of a group of ranks that are connected by sockets.
 
-A group is a tag space over connections that are there already, so making one, and splitting one,
+A group is a tag tags over connections that are there already, so making one, and splitting one,
 sends nothing.
 """
 
@@ -24,8 +24,8 @@ from elevon.errors import CommunicatorError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What all groups of one rank stand on.
+class Transport:
+    """What all groups of one rank share.
 
     Attributes:
         mesh: the connections.
@@ -37,36 +37,36 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
-    """The tag space of a group.
+class TagSpace:
+    """The tag tags of a group.
 
     Attributes:
         context: the agent's number.
-        path: 0, or the way from that group by splits.
+        path: 0, or which splits lead to it from that group.
         name: for messages.
-        places: of the members in the mesh, by rank.
+        slots: of the members, by rank.
     """
 
     context: int
     path: int
     name: str
-    places: tuple[int, ...]
+    slots: tuple[int, ...]
 
-    def part(self, members: list[int], number: int) -> Space:
-        """The space of some members after the split ``number``; the same on all of them."""
+    def part(self, members: list[int], number: int) -> TagSpace:
+        """The tags of some members after the split ``number``; the same on all of them."""
         name = f"{self.name}/{number}.{members[0]}"
         digest = blake2b(name.encode(), digest_size=8).digest()
-        # 0 is the group itself; two paths that meet in 64 bits would show as a wrong call.
+        # 0 is the group itself; two paths that verify_peer in 64 bits would show as a wrong call.
         path = int.from_bytes(digest, "little") | 1
-        return Space(self.context, path, name, tuple(self.places[rank] for rank in members))
+        return TagSpace(self.context, path, name, tuple(self.slots[rank] for rank in members))
 
 
 class TcpCommunicator(ArrayCommunicator):
     """See Communicator; this one is made by TcpWorld.open_group and by split.
 
     Args:
-        ground: of this process.
-        space: which group it is.
+        transport: of this process.
+        tags: the tag space of the group.
         timeout_s: seconds that one collective may take.
         on_close: gives the group back.
         parent: the group that this one was split from; when that fails, so does this.
@@ -74,17 +74,17 @@ class TcpCommunicator(ArrayCommunicator):
 
     def __init__(
         self,
-        ground: Ground,
-        space: Space,
+        transport: Transport,
+        tags: TagSpace,
         timeout_s: float | None,
-        on_close: Callable[[Space], None],
+        on_close: Callable[[TagSpace], None],
         parent: _native.Group | None = None,
     ) -> None:
-        self._ground = ground
-        self._space = space
+        self._transport = transport
+        self._tags = tags
         self._timeout_s = timeout_s
         self._on_close = on_close
-        self._group = ground.mesh.open(space.context, space.path, space.places, space.name, parent)
+        self._group = transport.mesh.open(tags.context, tags.path, tags.slots, tags.name, parent)
         self._closed = False
         self._splits = 0
         self._children: list[TcpCommunicator] = []
@@ -146,14 +146,14 @@ class TcpCommunicator(ArrayCommunicator):
         self._splits += 1
         if color is None:
             return None
-        space = self._space.part(members_of(choices, color), self._splits)
-        child = TcpCommunicator(self._ground, space, self._timeout_s, self._forget, self._group)
+        tags = self._tags.part(members_of(choices, color), self._splits)
+        child = TcpCommunicator(self._transport, tags, self._timeout_s, self._forget, self._group)
         self._children.append(child)
         return child
 
     def abort(self, reason: str) -> None:
         """See Communicator."""
-        text = f"rank {self.rank} aborted group {self._space.name}: {reason}"
+        text = f"rank {self.rank} aborted group {self._tags.name}: {reason}"
         self._group.fail("aborted", text, self.rank)
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class TcpCommunicator(ArrayCommunicator):
             self._closed = True
             for child in self._children:
                 child.close()
-            self._on_close(self._space)
+            self._on_close(self._tags)
 
     def check(self) -> None:
         """Do nothing while the group is whole; local.
@@ -173,12 +173,12 @@ class TcpCommunicator(ArrayCommunicator):
         if self._group.failure is not None:
             raise self._error()
         for rank, reason in self._group.losses:
-            text = f"group {self._space.name}: rank {rank} is lost: {reason}"
+            text = f"group {self._tags.name}: rank {rank} is lost: {reason}"
             raise Failure("lost", text, rank).error()
 
     def _run(self, call: Callable[[_native.Group], None]) -> None:
         if self._closed:
-            raise UsageError(f"group {self._space.name} is closed")
+            raise UsageError(f"group {self._tags.name} is closed")
         try:
             call(self._group)
         except _native.GroupFailed:
@@ -189,12 +189,12 @@ class TcpCommunicator(ArrayCommunicator):
         assert failure is not None
         return Failure(*failure).error()
 
-    def _forget(self, space: Space) -> None:
-        self._ground.mesh.forget(space.context, space.path)
+    def _forget(self, tags: TagSpace) -> None:
+        self._transport.mesh.forget(tags.context, tags.path)
 
     def _new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         nbytes = math.prod(shape) * dtype.itemsize
-        return self._ground.buffers.take(nbytes).view(dtype).reshape(shape)
+        return self._transport.buffers.take(nbytes).view(dtype).reshape(shape)
 
     def _like(self, array: Array) -> Array:
         return self._new(array.shape, array.dtype)
@@ -208,7 +208,7 @@ class TcpCommunicator(ArrayCommunicator):
         nbytes, limit_s = mine.nbytes if result is None else result.nbytes, self._timeout_s
 
         def call(group: _native.Group) -> None:
-            room = self._ground.buffers.take(group.room_for(what, nbytes, limit_s))
+            room = self._transport.buffers.take(group.room_for(what, nbytes, limit_s))
             group.reduction(what, str(op), mine.dtype.name, mine, result, room, root, limit_s)
 
         self._run(call)

@@ -1,7 +1,7 @@
 """The TCP world of a rank: opens private groups of slots over its connections.
 
-Opening a group is local where its members are connected: who is not there yet is waited for by the
-first collective, and what comes for a group before it is opened here is kept.
+Opening a group is local where its members are connected: the first collective waits for members
+that have not opened it yet, and what arrives for a group before it is opened here is kept.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Protocol
 from elevon import _native
 from elevon.comm.base.buffers import BufferPool
 from elevon.comm.base.slots import check_members
-from elevon.comm.tcp.group import Ground, Space, TcpCommunicator
+from elevon.comm.tcp.group import TagSpace, TcpCommunicator, Transport
 from elevon.errors import UsageError
 
 # Groups of one never meet another process, so their numbers are this process's own.
-_FIRST_LONELY = 1 << 63
+_FIRST_SINGLETON = 1 << 63
 FLUSH_S = 1.0
-# A dead peer's replacement is here long before. If nobody has come, the peer lives and only the
+# A dead peer's replacement is here long before. If none has come, the peer lives and only the
 # connection has died; new ones come with a new process.
 CUT_OFF_AFTER_S = 10.0
 
 
 class Closable(Protocol):
-    """What came with the connections."""
+    """What is closed together with the connections."""
 
     def close(self) -> None:
         """Give it up."""
@@ -55,7 +55,7 @@ class TcpWorld:
     """All ranks that can form groups, as one of them sees it.
 
     Args:
-        mesh: the connections; its places are the slots.
+        mesh: the connections, by slot.
         held: what is to be closed with it.
         carrier: what is between the mesh and the network, if anything.
         links: makes the connections that a group lacks, or None where all are there.
@@ -72,15 +72,15 @@ class TcpWorld:
         self._held = tuple(held)
         self._carrier = carrier
         self._links = links
-        self._ground = Ground(mesh, BufferPool())
+        self._transport = Transport(mesh, BufferPool())
         self._members: dict[int, tuple[int, ...]] = {}
-        self._lonely = itertools.count(_FIRST_LONELY)
+        self._singletons = itertools.count(_FIRST_SINGLETON)
         self._lost_since: dict[int, float] = {}
 
     @property
     def slot(self) -> int:
         """The agent's number of this rank."""
-        return self._mesh.place
+        return self._mesh.slot
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -138,14 +138,14 @@ class TcpWorld:
         members = tuple(slots)
         check_members(self.slot, self.slots, members)
         if len(members) == 1:
-            return self._open_lonely(members, timeout_s)
+            return self._open_singleton(members, timeout_s)
         known = self._members.get(context, members)
         if known != members:
             raise UsageError(f"context {context} is the group of slots {known}, not of {members}")
         if self._links is not None:
             self._links.connect(members, context, timeout_s)
-        space = Space(context, 0, str(context), members)
-        comm = TcpCommunicator(self._ground, space, timeout_s, _keep)
+        tags = TagSpace(context, 0, str(context), members)
+        comm = TcpCommunicator(self._transport, tags, timeout_s, _keep)
         comm.check()
         self._members[context] = members
         return comm
@@ -174,7 +174,7 @@ class TcpWorld:
                 self._links.forget(context)
 
     def repair(self, lost: Sequence[int], command: Sequence[str] | None = None) -> None:
-        """Nothing to do: a replacement comes in by the door, while everybody works on."""
+        """Nothing to do: a replacement dials the others, while all work on."""
 
     def leave(self) -> None:
         """Close all connections, after what is still to be sent."""
@@ -184,13 +184,13 @@ class TcpWorld:
         if self._carrier is not None:
             self._carrier.close(FLUSH_S)
 
-    def _open_lonely(self, members: tuple[int, ...], timeout_s: float | None) -> TcpCommunicator:
-        space = Space(next(self._lonely), 0, "self", members)
-        return TcpCommunicator(self._ground, space, timeout_s, self._forget)
+    def _open_singleton(self, members: tuple[int, ...], timeout_s: float | None) -> TcpCommunicator:
+        tags = TagSpace(next(self._singletons), 0, "self", members)
+        return TcpCommunicator(self._transport, tags, timeout_s, self._forget)
 
-    def _forget(self, space: Space) -> None:
-        self._mesh.forget(space.context)
+    def _forget(self, tags: TagSpace) -> None:
+        self._mesh.forget(tags.context)
 
 
-def _keep(_: Space) -> None:
+def _keep(_: TagSpace) -> None:
     """A closed group stays open in the mesh until it is evicted."""

@@ -23,7 +23,7 @@ from elevon.comm.connect.rendezvous.messages import (
     Welcome,
 )
 from elevon.comm.connect.rendezvous.registry import check
-from elevon.comm.connect.sockets import Deadline, dial, receive_exactly
+from elevon.comm.connect.sockets import TimedSocket, dial, receive_exactly
 from elevon.comm.security import proof
 from elevon.errors import CommunicatorError, WireError
 
@@ -70,7 +70,7 @@ class Membership:
             raise CommunicatorError(f"the rendezvous is gone: {error}") from error
 
     def _receive(self, kind: type[M]) -> M:
-        remaining = Deadline(self._connection, self._deadline)
+        remaining = TimedSocket(self._connection, self._deadline)
         try:
             prefix = receive_exactly(remaining, proof.PREFIX_BYTES)
             length = proof.length_of(prefix, LONGEST_WELCOME)

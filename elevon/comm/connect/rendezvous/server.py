@@ -35,7 +35,7 @@ from elevon.comm.security import proof
 from elevon.errors import CommunicatorError, ElevonError, WireError
 
 PROOF_WITHIN_S = 5.0
-MOST_STRANGERS = 1024
+MOST_UNAUTHENTICATED = 1024
 # Beyond those: a world of thousands starts at once, and who has to wait is served within a second.
 MOST_WAITING = MOST_MEMBERS
 LONGEST_WAIT_S = 3600.0
@@ -64,7 +64,7 @@ class RendezvousServer:
         self._secret = secret
         self._registry = Registry()
         self._unproved = 0
-        self._room = asyncio.Semaphore(MOST_STRANGERS)
+        self._room = asyncio.Semaphore(MOST_UNAUTHENTICATED)
         self._sessions: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._waiting: dict[_Matter, set[asyncio.Future[None]]] = {}

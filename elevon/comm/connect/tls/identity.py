@@ -1,4 +1,4 @@
-"""Who a process is in TLS: a key and a self-signed certificate, made when it starts.
+"""The identity of a process in TLS: a key and a self-signed certificate, made when it starts.
 
 There is no authority and no file: the proof says whose certificate it is, and nothing else does.
 The library that makes certificates is an extra and is loaded here only.

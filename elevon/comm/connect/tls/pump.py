@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from elevon.comm.connect.tls.way import Way
+from elevon.comm.connect.tls.half_duplex import HalfDuplexPump
 
 # After the engine has closed (it knows no half-closed connection), the other side's end is waited
 # for this long: closing over unread bytes would be a reset, which overtakes what was just sent.
@@ -22,18 +22,18 @@ LINGER_S = 1.0
 
 
 @dataclass(slots=True, eq=False)
-class _Carried:
+class _Tunnel:
     """A TLS connection and the pump's end of the plain one."""
 
     secured: ssl.SSLSocket
     plain: socket.socket
-    outward: Way = field(init=False)
-    inward: Way = field(init=False)
+    outward: HalfDuplexPump = field(init=False)
+    inward: HalfDuplexPump = field(init=False)
     until: float | None = None  # the linger's end, once it has begun
 
     def __post_init__(self) -> None:
-        self.outward = Way(self.plain, self.secured)
-        self.inward = Way(self.secured, self.plain)
+        self.outward = HalfDuplexPump(self.plain, self.secured)
+        self.inward = HalfDuplexPump(self.secured, self.plain)
 
     def move(self) -> bool:
         """Whether it only stopped to let others have their turn."""
@@ -59,17 +59,17 @@ class _Carried:
 
 
 class Pump:
-    """Starts its thread at once."""
+    """Carries all wrapped connections of this process; starts its thread at once."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._ear, self._bell = socket.socketpair()
-        self._bell.setblocking(False)
-        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_sender.setblocking(False)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
         self._lock = threading.Lock()
-        self._coming: list[_Carried] = []
-        self._carried: set[_Carried] = set()
-        self._restless: set[_Carried] = set()
+        self._added: list[_Tunnel] = []
+        self._tunnels: set[_Tunnel] = set()
+        self._unfinished: set[_Tunnel] = set()
         self._flush_until: float | None = None
         self._over = False
         self._thread = threading.Thread(target=self._run, name="tls pump", daemon=True)
@@ -84,31 +84,31 @@ class Pump:
         """
         secured.setblocking(False)
         plain.setblocking(False)
-        carried = _Carried(secured, plain)
+        tunnel = _Tunnel(secured, plain)
         with self._lock:
             if not self._over:
-                self._coming.append(carried)
-                self._ring()
+                self._added.append(tunnel)
+                self._wake()
                 return
-        carried.close()
+        tunnel.close()
 
     def close(self, flush_s: float) -> None:
         """End all, after at most this long for what the engine has still sent before it closed."""
         with self._lock:
             if not self._over:
                 self._flush_until = time.monotonic() + flush_s
-                self._ring()
+                self._wake()
         self._thread.join()
 
-    def _ring(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it rings already
-            self._bell.send(b"!")
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it is woken already
+            self._wake_sender.send(b"!")
 
     def _run(self) -> None:
         try:
             while not self._is_done():
-                for carried in self._ready():
-                    self._move(carried)
+                for tunnel in self._ready():
+                    self._move(tunnel)
         finally:
             # Also after a defect here: the engine has to see that nothing comes any more.
             self._end()
@@ -118,59 +118,59 @@ class Pump:
             until = self._flush_until
         if until is None:
             return False
-        return all(each.outward.flushed for each in self._carried) or time.monotonic() >= until
+        return all(each.outward.flushed for each in self._tunnels) or time.monotonic() >= until
 
-    def _ready(self) -> set[_Carried]:
-        """Wait; those at which something may be moved, or whose time is over."""
-        ready, self._restless = self._restless, set()
-        for key, _ in self._selector.select(0 if ready else self._patience()):
+    def _ready(self) -> set[_Tunnel]:
+        """Wait for the tunnels at which something may be moved, or whose time is over."""
+        ready, self._unfinished = self._unfinished, set()
+        for key, _ in self._selector.select(0 if ready else self._wait_s()):
             if key.data is None:
-                ready |= self._arrivals()
+                ready |= self._take_added()
             else:
                 ready.add(key.data)
         now = time.monotonic()
-        return ready | {each for each in self._carried if each.is_over(now)}
+        return ready | {each for each in self._tunnels if each.is_over(now)}
 
-    def _patience(self) -> float | None:
-        limits = [each.until for each in self._carried if each.until is not None]
+    def _wait_s(self) -> float | None:
+        limits = [each.until for each in self._tunnels if each.until is not None]
         with self._lock:
             limits += [] if self._flush_until is None else [self._flush_until]
         return max(min(limits) - time.monotonic(), 0.0) if limits else None
 
-    def _arrivals(self) -> set[_Carried]:
+    def _take_added(self) -> set[_Tunnel]:
         with self._lock:
-            self._ear.recv(4096)
-            coming, self._coming = self._coming, []
-        self._carried.update(coming)
+            self._wake_receiver.recv(4096)
+            added, self._added = self._added, []
+        self._tunnels.update(added)
         # TLS may have read more during the handshake than the handshake.
-        return set(coming)
+        return set(added)
 
-    def _move(self, carried: _Carried) -> None:
-        if carried.move():
-            self._restless.add(carried)
-        wanted = {} if carried.is_over(time.monotonic()) else carried.wants()
-        for end in (carried.secured, carried.plain):
-            self._watch(end, wanted.get(end, 0), carried)
-        if carried.is_over(time.monotonic()):
-            self._restless.discard(carried)
-            self._carried.remove(carried)
-            carried.close()
+    def _move(self, tunnel: _Tunnel) -> None:
+        if tunnel.move():
+            self._unfinished.add(tunnel)
+        wanted = {} if tunnel.is_over(time.monotonic()) else tunnel.wants()
+        for end in (tunnel.secured, tunnel.plain):
+            self._watch(end, wanted.get(end, 0), tunnel)
+        if tunnel.is_over(time.monotonic()):
+            self._unfinished.discard(tunnel)
+            self._tunnels.remove(tunnel)
+            tunnel.close()
 
-    def _watch(self, end: socket.socket, events: int, carried: _Carried) -> None:
+    def _watch(self, end: socket.socket, events: int, tunnel: _Tunnel) -> None:
         known = self._selector.get_map().get(end)
         if known is not None and known.events == events:
             return
         if known is not None:
             self._selector.unregister(end)
         if events:
-            self._selector.register(end, events, carried)
+            self._selector.register(end, events, tunnel)
 
     def _end(self) -> None:
         with self._lock:
             self._over = True
-            coming, self._coming = self._coming, []
-        for carried in (*self._carried, *coming):
-            carried.close()
+            added, self._added = self._added, []
+        for tunnel in (*self._tunnels, *added):
+            tunnel.close()
         self._selector.close()
-        self._ear.close()
-        self._bell.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()

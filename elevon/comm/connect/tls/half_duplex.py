@@ -1,4 +1,4 @@
-"""Bytes on their way from one non-blocking socket to another, either of which may speak TLS.
+"""A half-duplex pump: bytes from one non-blocking socket to another, either of which may be TLS.
 
 What the source has closed is closed towards the target, behind everything that came before.
 """
@@ -17,8 +17,8 @@ TURN_PIECES = 8
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-class Way:
-    """One direction.
+class HalfDuplexPump:
+    """Moves the bytes of one direction.
 
     Args:
         source: where bytes come from.
@@ -39,7 +39,7 @@ class Way:
         self._to_read = READ
         self._to_write = WRITE
         self._may_have_more = True
-        self._deaf = False
+        self._target_gone = False
         self.ended = False
         self.flushed = False
 
@@ -52,7 +52,7 @@ class Way:
         """
         for _ in range(TURN_PIECES):
             self._fill()
-            # Whatever came is passed on before more is read; what is left waits for the target.
+            # What came is passed on before more is read; what is left waits for the target.
             if not self._drain() or self.ended or not self._may_have_more:
                 break
         else:
@@ -89,7 +89,7 @@ class Way:
     def _drain(self) -> bool:
         """Whether the target took everything."""
         try:
-            while not self._deaf and self._taken < self._filled:
+            while not self._target_gone and self._taken < self._filled:
                 self._taken += self._target.send(self._memory[self._taken : self._filled])
         except (BlockingIOError, ssl.SSLWantWriteError):
             self._to_write = WRITE
@@ -99,13 +99,13 @@ class Way:
             return False
         except OSError:
             # The source is read to its end all the same: that end tells the other direction.
-            self._deaf = self.flushed = True
+            self._target_gone = self.flushed = True
         self._taken = self._filled = 0
         return True
 
 
 def _end(target: socket.socket) -> None:
-    """Say that nothing more comes. Whoever is gone already needs not be told."""
+    """Say that nothing more comes; a target that is gone already needs not be told."""
     with contextlib.suppress(OSError):
         # SSLSocket's own method would go on without TLS in the other direction, and its unwrap
         # would read, and lose, what still comes from there. So the end is TCP's, see identity.

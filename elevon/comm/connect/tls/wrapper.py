@@ -2,8 +2,8 @@
 
 The dialing side's certificate is in the claim that it has proved, the accepting side's comes behind
 the answer, under the session's key; each accepts that one certificate in the handshake and no
-other. So whoever is between the two and does not know the group's secret can neither listen nor be
-taken for one.
+other. So a party that sits between the two and does not know the group's secret can neither listen
+nor be taken for one of them.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from elevon.comm.connect.sockets import PROOF_WITHIN_S, Caller, Deadline, receive_exactly
+from elevon.comm.connect.sockets import PROOF_WITHIN_S, PeerProof, TimedSocket, receive_exactly
 from elevon.comm.connect.tls.identity import Identity
 from elevon.comm.connect.tls.pump import Pump
 from elevon.comm.security import proof
 from elevon.errors import WireError
 
 LONGEST_CERTIFICATE = 1024
-WELCOME = b"\x01"
+ACCEPTED = b"\x01"
 _DIRECTION = "certificate"
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
-    """Somebody who has proved to belong to the group, and waits for the answer."""
+class AuthenticatedPeer:
+    """A peer that has proved to belong to the group, and waits for the answer."""
 
     connection: socket.socket
-    caller: Caller
+    proof: PeerProof
     certificate: bytes
 
 
-class Wrapping:
+class TlsWrapper:
     """This process's identity, and the thread that carries what is wrapped.
 
     Raises:
@@ -51,29 +51,29 @@ class Wrapping:
         """What a claim has to carry."""
         return self._identity.certificate
 
-    def admit(self, guest: Guest, take: Callable[[socket.socket], None]) -> None:
+    def accept(self, peer: AuthenticatedPeer, take: Callable[[socket.socket], None]) -> None:
         """The accepting side's part, from its answer on.
 
         Args:
-            guest: who has called; its connection is used up.
-            take: takes the engine's end over, into its place.
+            peer: which has connected; its connection is used up.
+            take: takes the engine's end over, into its slot.
 
         Raises:
-            OSError: the guest is gone, or too slow.
-            WireError: it has another certificate, speaks no TLS, or has no place.
+            OSError: the peer is gone, or too slow.
+            WireError: it has another certificate, speaks no TLS, or no slot is free for it.
         """
-        seal = proof.Seal(guest.caller.session, _DIRECTION)
-        guest.connection.sendall(guest.caller.answer + seal.seal(self.certificate))
-        with _in_our_words(), contextlib.ExitStack() as undo:
-            secured = self._secure(guest.connection, guest.certificate, accepting=True)
+        seal = proof.Seal(peer.proof.session, _DIRECTION)
+        peer.connection.sendall(peer.proof.answer + seal.seal(self.certificate))
+        with _tls_errors_mapped(), contextlib.ExitStack() as undo:
+            secured = self._secure(peer.connection, peer.certificate, accepting=True)
             undo.enter_context(secured)
             engine_end, plain = (undo.enter_context(end) for end in socket.socketpair())
             take(engine_end)
-            secured.sendall(WELCOME)  # says "you are in", so it comes last
+            secured.sendall(ACCEPTED)  # so it comes last
             self._pump.carry(secured, plain)
             undo.pop_all()
 
-    def follow(self, connection: socket.socket, session: bytes) -> socket.socket:
+    def connect(self, connection: socket.socket, session: bytes) -> socket.socket:
         """The dialing side's part, after the answer was found right.
 
         Args:
@@ -85,14 +85,16 @@ class Wrapping:
 
         Raises:
             OSError: the other side is gone, or too slow.
-            WireError: it has another certificate than it said, speaks no TLS, or has no place.
+            WireError: it has another certificate than it said, speaks no TLS, or has no slot free.
         """
-        with _in_our_words(), contextlib.ExitStack() as undo:
+        with _tls_errors_mapped(), contextlib.ExitStack() as undo:
             undo.enter_context(connection)
             theirs = _certificate(connection, session)
             secured = undo.enter_context(self._secure(connection, theirs, accepting=False))
-            if secured.recv(len(WELCOME)) != WELCOME:
-                raise WireError("the other side has hung up after the handshake: no place there")
+            if secured.recv(len(ACCEPTED)) != ACCEPTED:
+                raise WireError(
+                    "the other side has hung up after the handshake: it has no slot for us"
+                )
             engine_end, plain = socket.socketpair()
             self._pump.carry(secured, plain)
             undo.pop_all()
@@ -119,7 +121,7 @@ class Wrapping:
 
 
 @contextlib.contextmanager
-def _in_our_words() -> Iterator[None]:
+def _tls_errors_mapped() -> Iterator[None]:
     try:
         yield
     except ssl.SSLError as error:
@@ -133,9 +135,9 @@ def _certificate(connection: socket.socket, session: bytes) -> bytes:
 
     Raises:
         OSError: it is gone, or too slow.
-        WireError: somebody has changed it on its way.
+        WireError: it was changed on its way.
     """
-    source = Deadline(connection, time.monotonic() + PROOF_WITHIN_S)
+    source = TimedSocket(connection, time.monotonic() + PROOF_WITHIN_S)
     prefix = receive_exactly(source, proof.PREFIX_BYTES)
     length = proof.length_of(prefix, LONGEST_CERTIFICATE)
     code = receive_exactly(source, proof.CODE_BYTES)

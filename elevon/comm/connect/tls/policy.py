@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 
 from elevon.comm.connect.tls.identity import need_cryptography
-from elevon.comm.connect.tls.wrapping import Wrapping
+from elevon.comm.connect.tls.wrapper import TlsWrapper
 from elevon.errors import CommunicatorError, UsageError
 
 
-class Cover:
+class TlsPolicy:
     """This process's TLS, if and when it needs one.
 
     Args:
@@ -26,14 +26,14 @@ class Cover:
     def __init__(self, always: bool = False) -> None:
         self._always = always
         self._lock = threading.Lock()
-        self._wrapping = Wrapping() if always else None
+        self._wrapper = TlsWrapper() if always else None
         self._over = False
 
-    def of(self, relayed: bool) -> Wrapping | None:
+    def wrapper_for(self, relayed: bool) -> TlsWrapper | None:
         """What goes around a connection, or None where it is plain; both ends decide the same.
 
         Args:
-            relayed: whether somebody else moves its bytes.
+            relayed: whether a relay moves its bytes.
 
         Raises:
             UsageError: the package that makes certificates is not installed.
@@ -43,18 +43,20 @@ class Cover:
             return None
         with self._lock:
             if self._over:
-                raise CommunicatorError("this process has left its world: nobody comes in any more")
-            if self._wrapping is None:
-                self._wrapping = Wrapping()
-            return self._wrapping
+                raise CommunicatorError(
+                    "this process has left its world: it accepts no more connections"
+                )
+            if self._wrapper is None:
+                self._wrapper = TlsWrapper()
+            return self._wrapper
 
     def close(self, flush_s: float) -> None:
         """End all connections, after at most this long for what is still to be sent."""
         with self._lock:
             self._over = True
-            wrapping, self._wrapping = self._wrapping, None
-        if wrapping is not None:
-            wrapping.close(flush_s)
+            wrapper, self._wrapper = self._wrapper, None
+        if wrapper is not None:
+            wrapper.close(flush_s)
 
 
 def can_encrypt() -> bool:

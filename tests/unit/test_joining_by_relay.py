@@ -14,7 +14,7 @@ import pytest
 
 from elevon.comm.connect.nat import RelayServer, passage, pump, relay_secret
 from elevon.comm.connect.rendezvous import GroupName, RendezvousServer, rendezvous_secret
-from elevon.comm.tcp import Entrance, TcpWorld, enter
+from elevon.comm.tcp import JoinConfig, TcpWorld, join_world
 from elevon.errors import CommunicatorError, UsageError
 from tests.support.tcp import without_cryptography
 
@@ -39,9 +39,9 @@ def rendezvous() -> Iterator[RendezvousServer]:
 
 
 @pytest.fixture
-def entrance(relay: RelayServer, rendezvous: RendezvousServer) -> Entrance:
+def config(relay: RelayServer, rendezvous: RendezvousServer) -> JoinConfig:
     there = rendezvous.address
-    return Entrance(there, GROUP, "a", 0, size=2, deadline_s=60.0, relay=relay.address)
+    return JoinConfig(there, GROUP, "a", 0, size=2, deadline_s=60.0, relay=relay.address)
 
 
 @pytest.fixture
@@ -63,13 +63,13 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> bytearray:
     return record
 
 
-def pair(entrance: Entrance, **other: Any) -> list[Entrance]:
-    return [replace(entrance, worker=f"w{slot}", slot=slot, **other) for slot in range(2)]
+def pair(config: JoinConfig, **other: Any) -> list[JoinConfig]:
+    return [replace(config, worker=f"w{slot}", slot=slot, **other) for slot in range(2)]
 
 
-def entered(both: list[Entrance]) -> list[TcpWorld]:
+def entered(both: list[JoinConfig]) -> list[TcpWorld]:
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda each: enter(each, SECRET), both))
+        return list(pool.map(lambda each: join_world(each, SECRET), both))
 
 
 def total(world: TcpWorld) -> int:
@@ -89,16 +89,16 @@ def told(world: TcpWorld) -> bytes:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_two_enter_and_compute(entrance: Entrance, tls: bool) -> None:
+def test_two_enter_and_compute(config: JoinConfig, tls: bool) -> None:
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(total, entered(pair(entrance, tls=tls)))) == [3, 3]
+        assert list(pool.map(total, entered(pair(config, tls=tls)))) == [3, 3]
 
 
-def test_a_replacement_enters_by_the_relay(entrance: Entrance) -> None:
-    later = replace(entrance, worker="b", slot=1)
-    first, second = entered([entrance, later])
+def test_a_replacement_enters_by_the_relay(config: JoinConfig) -> None:
+    later = replace(config, worker="b", slot=1)
+    first, second = entered([config, later])
     second.leave()
-    third = enter(later, SECRET)
+    third = join_world(later, SECRET)
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(total, (first, third))) == [3, 3]
 
@@ -106,9 +106,9 @@ def test_a_replacement_enters_by_the_relay(entrance: Entrance) -> None:
 @pytest.mark.usefixtures("unpunchable")
 @pytest.mark.parametrize("tls", [False, True])
 def test_the_relay_sees_no_plain_text(
-    relay: RelayServer, entrance: Entrance, seen: bytearray, tls: bool
+    relay: RelayServer, config: JoinConfig, seen: bytearray, tls: bool
 ) -> None:
-    worlds = entered(pair(entrance, tls=tls, shares_memory=False))
+    worlds = entered(pair(config, tls=tls, shares_memory=False))
     assert relay.pairs == 1
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(told, worlds)) == [KNOWN, KNOWN]
@@ -119,10 +119,10 @@ def test_the_relay_sees_no_plain_text(
 
 
 def test_direct_connections_stay_plain_where_tls_is_not_asked_for(
-    entrance: Entrance, seen: bytearray
+    config: JoinConfig, seen: bytearray
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(total, entered(pair(entrance)))) == [3, 3]
+        assert list(pool.map(total, entered(pair(config)))) == [3, 3]
 
     assert seen
     assert HANDSHAKE not in seen
@@ -130,13 +130,13 @@ def test_direct_connections_stay_plain_where_tls_is_not_asked_for(
 
 @pytest.mark.usefixtures("unpunchable")
 def test_who_cannot_encrypt_is_not_relayed(
-    entrance: Entrance, rendezvous: RendezvousServer, monkeypatch: pytest.MonkeyPatch
+    config: JoinConfig, rendezvous: RendezvousServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_cryptography(monkeypatch)
     # An address that the rendezvous does not see them come from: nobody dials it instead.
-    both = pair(entrance, host="127.0.0.2")
+    both = pair(config, host="127.0.0.2")
     with ThreadPoolExecutor(2) as pool:
-        entering = [pool.submit(enter, each, SECRET) for each in both]
+        entering = [pool.submit(join_world, each, SECRET) for each in both]
         ended, _ = wait(entering, return_when=FIRST_COMPLETED)
         rendezvous.close()  # nobody else will come
 
@@ -145,14 +145,14 @@ def test_who_cannot_encrypt_is_not_relayed(
 
 
 def test_who_cannot_encrypt_has_direct_connections(
-    entrance: Entrance, monkeypatch: pytest.MonkeyPatch
+    config: JoinConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_cryptography(monkeypatch)
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(total, entered(pair(entrance)))) == [3, 3]
+        assert list(pool.map(total, entered(pair(config)))) == [3, 3]
 
 
 @pytest.mark.parametrize("address", ["relay", "relay:", ":1", "relay:http"])
-def test_a_relay_has_host_and_port(entrance: Entrance, address: str) -> None:
+def test_a_relay_has_host_and_port(config: JoinConfig, address: str) -> None:
     with pytest.raises(UsageError, match="host:port"):
-        enter(replace(entrance, relay=address), SECRET)
+        join_world(replace(config, relay=address), SECRET)

@@ -28,8 +28,9 @@ from elevon.comm.connect.rendezvous import (
 from elevon.comm.connect.rendezvous.registry import Registry
 from elevon.comm.connect.sockets import dial
 from elevon.comm.security import proof
-from elevon.comm.tcp import Entrance, TcpWorld, enter
-from elevon.comm.tcp.door import Door, Meeting, Places
+from elevon.comm.tcp import JoinConfig, TcpWorld, join_world
+from elevon.comm.tcp.acceptor import Acceptor
+from elevon.comm.tcp.peers import HelloClaim, PeerTable
 from elevon.errors import CommunicatorError, ElevonError, MemberLost, UsageError, WireError
 
 SECRET = secrets.token_bytes(32)
@@ -46,9 +47,9 @@ def server() -> Iterator[RendezvousServer]:
 
 
 @pytest.fixture
-def entrance(server: RendezvousServer) -> Callable[..., Entrance]:
-    def make(slot: int, size: int = 3, **other: Any) -> Entrance:
-        made = Entrance(server.address, GROUP, f"rank {slot}", slot, size, deadline_s=PATIENCE_S)
+def config(server: RendezvousServer) -> Callable[..., JoinConfig]:
+    def make(slot: int, size: int = 3, **other: Any) -> JoinConfig:
+        made = JoinConfig(server.address, GROUP, f"rank {slot}", slot, size, deadline_s=PATIENCE_S)
         return replace(made, **other)
 
     return make
@@ -60,8 +61,8 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
         return [future.exception(PATIENCE_S) or future.result() for future in futures]
 
 
-def enter_all(*entrances: Entrance) -> list[Any]:
-    return together(*(lambda each=each: enter(each, SECRET) for each in entrances))
+def enter_all(*configs: JoinConfig) -> list[Any]:
+    return together(*(lambda each=each: join_world(each, SECRET) for each in configs))
 
 
 def total(world: TcpWorld, context: int) -> int:
@@ -70,8 +71,8 @@ def total(world: TcpWorld, context: int) -> int:
 
 
 @pytest.fixture
-def worlds(entrance: Callable[..., Entrance]) -> Iterator[list[TcpWorld]]:
-    worlds = enter_all(*(entrance(slot) for slot in range(3)))
+def worlds(config: Callable[..., JoinConfig]) -> Iterator[list[TcpWorld]]:
+    worlds = enter_all(*(config(slot) for slot in range(3)))
     yield worlds
     for world in worlds:
         world.leave()
@@ -85,7 +86,7 @@ def joining(slot: int = 0, size: int = 2, **other: Any) -> Joining:
 def assert_works(server: RendezvousServer, epoch: int = 7) -> None:
     """The rendezvous still brings ranks together."""
     group = GroupName("another", epoch)
-    pair = [Entrance(server.address, group, f"w{i}", i, 2, deadline_s=PATIENCE_S) for i in (0, 1)]
+    pair = [JoinConfig(server.address, group, f"w{i}", i, 2, deadline_s=PATIENCE_S) for i in (0, 1)]
     for world in enter_all(*pair):
         assert isinstance(world, TcpWorld), world
         world.leave()
@@ -100,7 +101,7 @@ def test_a_world_is_whole_when_anybody_is_in(worlds: list[TcpWorld]) -> None:
 
 
 def test_a_lost_rank_is_named_and_its_replacement_is_in_at_once(
-    worlds: list[TcpWorld], entrance: Callable[..., Entrance]
+    worlds: list[TcpWorld], config: Callable[..., JoinConfig]
 ) -> None:
     old = [world.open_group(world.slots, 1, PATIENCE_S) for world in worlds]
     together(*(comm.barrier for comm in old))
@@ -110,7 +111,7 @@ def test_a_lost_rank_is_named_and_its_replacement_is_in_at_once(
         assert told.rank == 1
         assert "slot 1" in str(told)
 
-    worlds[1] = enter(entrance(1), SECRET)
+    worlds[1] = join_world(config(1), SECRET)
 
     assert together(*(lambda world=world: total(world, 2) for world in worlds)) == [3, 3, 3]
     with pytest.raises(MemberLost):
@@ -118,7 +119,7 @@ def test_a_lost_rank_is_named_and_its_replacement_is_in_at_once(
 
 
 def test_a_rank_without_one_of_its_connections_asks_to_be_replaced(
-    worlds: list[TcpWorld], entrance: Callable[..., Entrance]
+    worlds: list[TcpWorld], config: Callable[..., JoinConfig]
 ) -> None:
     assert worlds[0].cut_off(now=0.0) == ""
     worlds[1].leave()
@@ -127,29 +128,29 @@ def test_a_rank_without_one_of_its_connections_asks_to_be_replaced(
     assert [worlds[0].cut_off(now) for now in (5.0, 14.0)] == ["", ""]
     assert "no connection to slot 1 for 11 s" in worlds[0].cut_off(16.0)
 
-    worlds[1] = enter(entrance(1), SECRET)
+    worlds[1] = join_world(config(1), SECRET)
     assert worlds[0].cut_off(now=17.0) == ""
 
 
 def test_ranks_without_a_wish_get_slots_and_get_them_back(
-    entrance: Callable[..., Entrance],
+    config: Callable[..., JoinConfig],
 ) -> None:
     names = ("a", "b", "c")
-    first = enter_all(*(entrance(-1, worker=name) for name in names))
+    first = enter_all(*(config(-1, worker=name) for name in names))
     slots = {name: world.slot for name, world in zip(names, first, strict=True)}
     assert sorted(slots.values()) == [0, 1, 2]
     for world in first:
         world.leave()
 
-    again = enter_all(*(entrance(-1, worker=name) for name in reversed(names)))
+    again = enter_all(*(config(-1, worker=name) for name in reversed(names)))
 
     assert [world.slot for world in again] == [slots[name] for name in reversed(names)]
     for world in again:
         world.leave()
 
 
-def test_who_is_missing_is_said_in_time(entrance: Callable[..., Entrance]) -> None:
-    told = enter_all(entrance(0, deadline_s=0.4), entrance(2, deadline_s=0.4))
+def test_who_is_missing_is_said_in_time(config: Callable[..., JoinConfig]) -> None:
+    told = enter_all(config(0, deadline_s=0.4), config(2, deadline_s=0.4))
 
     for error in told:
         assert isinstance(error, CommunicatorError)
@@ -157,41 +158,41 @@ def test_who_is_missing_is_said_in_time(entrance: Callable[..., Entrance]) -> No
 
 
 def test_a_living_rank_keeps_its_slot(
-    worlds: list[TcpWorld], entrance: Callable[..., Entrance]
+    worlds: list[TcpWorld], config: Callable[..., JoinConfig]
 ) -> None:
     with pytest.raises(CommunicatorError, match="slot 1 is held by a living rank, pid"):
-        enter(entrance(1, worker="a thief", deadline_s=0.3), SECRET)
+        join_world(config(1, worker="a thief", deadline_s=0.3), SECRET)
     with pytest.raises(CommunicatorError, match="all 3 slots are held"):
-        enter(entrance(-1, worker="one too many", deadline_s=0.3), SECRET)
+        join_world(config(-1, worker="one too many", deadline_s=0.3), SECRET)
 
     assert together(*(lambda world=world: total(world, 1) for world in worlds)) == [3, 3, 3]
 
 
 def test_a_successor_waits_for_the_end_of_its_predecessor(
-    worlds: list[TcpWorld], entrance: Callable[..., Entrance]
+    worlds: list[TcpWorld], config: Callable[..., JoinConfig]
 ) -> None:
     leaving = threading.Timer(0.2, worlds[2].leave)
     leaving.start()
 
-    worlds[2] = enter(entrance(2), SECRET)
+    worlds[2] = join_world(config(2), SECRET)
 
     leaving.join()
     assert together(*(lambda world=world: total(world, 1) for world in worlds)) == [3, 3, 3]
 
 
 def test_an_epoch_that_is_over_stays_over(
-    worlds: list[TcpWorld], entrance: Callable[..., Entrance]
+    worlds: list[TcpWorld], config: Callable[..., JoinConfig]
 ) -> None:
     late = threading.Thread(
         target=pytest.raises,
-        args=(CommunicatorError, enter, entrance(0, group=GroupName("job", 2), deadline_s=0.5)),
+        args=(CommunicatorError, join_world, config(0, group=GroupName("job", 2), deadline_s=0.5)),
         kwargs={"secret": SECRET},
     )
     late.start()
     late.join()
 
     with pytest.raises(CommunicatorError, match="this epoch is over, epoch 2 has begun"):
-        enter(entrance(1), SECRET)
+        join_world(config(1), SECRET)
 
 
 @pytest.mark.parametrize(
@@ -206,9 +207,9 @@ def test_an_epoch_that_is_over_stays_over(
     ],
 )
 def test_what_cannot_be_is_refused(
-    worlds: list[TcpWorld], entrance: Callable[..., Entrance], other: dict[str, Any], said: str
+    worlds: list[TcpWorld], config: Callable[..., JoinConfig], other: dict[str, Any], said: str
 ) -> None:
-    asked = entrance(0)
+    asked = config(0)
     wish = joining(0, 3, deadline_s=0.5)
     wish = msgspec.structs.replace(wish, **other)
 
@@ -220,21 +221,21 @@ def test_what_cannot_be_is_refused(
 
 
 def test_the_wrong_secret_opens_nothing(
-    server: RendezvousServer, entrance: Callable[..., Entrance]
+    server: RendezvousServer, config: Callable[..., JoinConfig]
 ) -> None:
     with pytest.raises(WireError, match="hung up on our proof"):
-        enter(entrance(0, deadline_s=1.0), secrets.token_bytes(32))
+        join_world(config(0, deadline_s=1.0), secrets.token_bytes(32))
     assert_works(server)
 
 
-def test_nobody_at_the_address(entrance: Callable[..., Entrance]) -> None:
+def test_nobody_at_the_address(config: Callable[..., JoinConfig]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(CommunicatorError, match=f"no rendezvous at 127.0.0.1:{port}"):
-        enter(entrance(0, rendezvous=f"127.0.0.1:{port}"), SECRET)
+        join_world(config(0, rendezvous=f"127.0.0.1:{port}"), SECRET)
 
 
-def test_somebody_else_at_the_address(entrance: Callable[..., Entrance]) -> None:
+def test_somebody_else_at_the_address(config: Callable[..., JoinConfig]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet() -> None:
@@ -246,7 +247,7 @@ def test_somebody_else_at_the_address(entrance: Callable[..., Entrance]) -> None
         threading.Thread(target=greet, daemon=True).start()
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(WireError, match="no Elevon"):
-            enter(entrance(0, rendezvous=address), SECRET)
+            join_world(config(0, rendezvous=address), SECRET)
 
 
 @pytest.mark.parametrize(
@@ -305,32 +306,32 @@ def test_the_rendezvous_ends_with_members_inside(server: RendezvousServer) -> No
     held.close()
 
 
-# ------------------------------------------------------------------ the door between two ranks
+# ------------------------------------------------------------------ the acceptor between two ranks
 
 
 @pytest.fixture
-def door() -> Iterator[tuple[Door, _native.Mesh]]:
+def acceptor() -> Iterator[tuple[Acceptor, _native.Mesh]]:
     """Of slot 0 of 2, in its third incarnation."""
-    mesh, door = _native.Mesh(0, 2), Door("127.0.0.1")
-    door.open(Places(mesh), KEYS.meeting, 0, 3)
-    yield door, mesh
-    door.close()
+    mesh, acceptor = _native.Mesh(0, 2), Acceptor("127.0.0.1")
+    acceptor.start(PeerTable(mesh), KEYS.meeting, 0, 3)
+    yield acceptor, mesh
+    acceptor.close()
     mesh.close(0.0)
 
 
-def knock(door: Door, key: bytes = KEYS.meeting, **other: Any) -> socket.socket:
-    claim = msgspec.structs.replace(Meeting(1, 5, "a test", 0, 3), **other)
-    return dial(("127.0.0.1", door.port), key, msgspec.msgpack.encode(claim))[0]
+def knock(acceptor: Acceptor, key: bytes = KEYS.meeting, **other: Any) -> socket.socket:
+    claim = msgspec.structs.replace(HelloClaim(1, 5, "a test", 0, 3), **other)
+    return dial(("127.0.0.1", acceptor.port), key, msgspec.msgpack.encode(claim))[0]
 
 
 def is_connected(mesh: _native.Mesh) -> bool:
     return not mesh.open(secrets.randbits(60), 0, [0, 1], "probe").losses
 
 
-def test_a_member_is_in_when_it_is_answered(door: tuple[Door, _native.Mesh]) -> None:
-    assert not is_connected(door[1])
-    with knock(door[0]):
-        assert is_connected(door[1])
+def test_a_member_is_in_when_it_is_answered(acceptor: tuple[Acceptor, _native.Mesh]) -> None:
+    assert not is_connected(acceptor[1])
+    with knock(acceptor[0]):
+        assert is_connected(acceptor[1])
 
 
 @pytest.mark.parametrize(
@@ -348,39 +349,41 @@ def test_a_member_is_in_when_it_is_answered(door: tuple[Door, _native.Mesh]) -> 
     # Keys are made by chance: their text is another in each of several test processes.
     ids=["joining key", "key of another epoch", *map(str, range(6))],
 )
-def test_others_are_not_let_in(door: tuple[Door, _native.Mesh], other: dict[str, Any]) -> None:
+def test_others_are_not_let_in(
+    acceptor: tuple[Acceptor, _native.Mesh], other: dict[str, Any]
+) -> None:
     with pytest.raises(WireError, match="hung up"):
-        knock(door[0], **other)
-    assert not is_connected(door[1])
+        knock(acceptor[0], **other)
+    assert not is_connected(acceptor[1])
 
 
-def test_the_past_does_not_come_back(door: tuple[Door, _native.Mesh]) -> None:
-    with knock(door[0]):
+def test_the_past_does_not_come_back(acceptor: tuple[Acceptor, _native.Mesh]) -> None:
+    with knock(acceptor[0]):
         for incarnation in (5, 4):
             with pytest.raises(WireError, match="hung up"):
-                knock(door[0], incarnation=incarnation)
-        assert is_connected(door[1])
-    with knock(door[0], incarnation=6):
-        assert is_connected(door[1])
+                knock(acceptor[0], incarnation=incarnation)
+        assert is_connected(acceptor[1])
+    with knock(acceptor[0], incarnation=6):
+        assert is_connected(acceptor[1])
 
 
-def test_silent_strangers_keep_nobody_out(door: tuple[Door, _native.Mesh]) -> None:
-    silent = [socket.create_connection(("127.0.0.1", door[0].port)) for _ in range(30)]
-    with knock(door[0]):
-        assert is_connected(door[1])
+def test_silent_strangers_keep_nobody_out(acceptor: tuple[Acceptor, _native.Mesh]) -> None:
+    silent = [socket.create_connection(("127.0.0.1", acceptor[0].port)) for _ in range(30)]
+    with knock(acceptor[0]):
+        assert is_connected(acceptor[1])
     for stranger in silent:
         stranger.close()
 
 
-@pytest.mark.parametrize("where", ["connect.rendezvous.server", "tcp.door"])
+@pytest.mark.parametrize("where", ["connect.rendezvous.server", "tcp.acceptor"])
 def test_whoever_finds_no_room_waits_for_it(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    monkeypatch.setattr(f"elevon.comm.{where}.MOST_STRANGERS", 2)
+    monkeypatch.setattr(f"elevon.comm.{where}.MOST_UNAUTHENTICATED", 2)
     with contextlib.ExitStack() as opened:
-        if where == "tcp.door":
-            inside, mesh = Door("127.0.0.1"), _native.Mesh(0, 2)
+        if where == "tcp.acceptor":
+            inside, mesh = Acceptor("127.0.0.1"), _native.Mesh(0, 2)
             opened.callback(mesh.close, 0.0)
             opened.callback(inside.close)
-            inside.open(Places(mesh), KEYS.meeting, 0, 3)
+            inside.start(PeerTable(mesh), KEYS.meeting, 0, 3)
             port, come = inside.port, lambda: knock(inside)
         else:
             server = RendezvousServer(rendezvous_secret(SECRET))
