@@ -12,14 +12,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from elevon import _native
 from elevon.comm import tcp
-from elevon.comm.connect.rendezvous import GroupName, RendezvousServer, rendezvous_secret
+from elevon.comm.connect.rendezvous import GroupName, Member, RendezvousServer, rendezvous_secret
 from elevon.comm.tcp import JoinConfig, TcpWorld, join_world
 from elevon.comm.tcp import joining as tcp_joining
-from elevon.comm.tcp.peers import HelloClaim
+from elevon.comm.tcp.links import Links
+from elevon.comm.tcp.peers import HelloClaim, PeerTable
 from elevon.errors import CollectiveTimeout, GroupAborted, MemberLost
 from elevon.rank import loop
 from elevon.wire.keys import ConnectionFile, Keyring
+from tests.support.tcp import connected_pair
 
 SECRET = secrets.token_bytes(32)
 PATIENCE_S = 20.0
@@ -180,6 +183,24 @@ def test_a_member_that_comes_by_the_door_is_not_dialed_again(
         assert totals(worlds, (last.slot, other), 1) == [last.slot + other] * 2
 
         assert len(pairs) == before
+
+
+def test_a_member_that_is_being_accepted_is_not_dialed() -> None:
+    """Its predecessor, which was to be dialed, is dead; its own connection is not complete yet."""
+    mesh = _native.Mesh(0, 2)
+    peers, (end, successor) = PeerTable(mesh), connected_pair()
+    dialed: list[Member] = []
+    links = Links(peers, [Member(1, 1, ("127.0.0.1",), 1, "predecessor")], dialed.append)
+    peers.attach(HelloClaim(1, 2, "successor", 0, 3), end)
+
+    with pytest.raises(CollectiveTimeout, match="have not connected"):
+        links.connect((0, 1), 1, 0.0)
+    peers.mark_connected(1)
+    links.connect((0, 1), 2, 0.0)
+
+    assert dialed == []
+    successor.close()
+    mesh.close()
 
 
 @pytest.mark.parametrize(("ranks", "lazy"), [(32, False), (33, True)])

@@ -86,7 +86,8 @@ class Links:
     def _dial_once(self, slot: int) -> None:
         # Two threads that open groups at once must not dial the same member twice.
         with self._lock:
-            # Its successor may have dialed this rank in the meantime.
-            if slot in self._to_dial and self._peers.missing([slot]):
+            # Its successor may have dialed this rank in the meantime, or be about to be told that
+            # it is accepted.
+            if slot in self._to_dial and not self._peers.is_attached(slot):
                 self._dial(self._to_dial[slot])
             self._to_dial.pop(slot, None)

@@ -51,6 +51,11 @@ class PeerTable:
         """Those of the slots that are not connected yet."""
         return {slot for slot in slots if slot not in self._connected and slot != self.own_slot}
 
+    def is_attached(self, slot: int) -> bool:
+        """Whether a process has this slot; its proof may still lack our last word."""
+        with self._changed:
+            return slot in self._incarnations
+
     def wait(self, slots: set[int], deadline: float | None, stop: Callable[[], bool]) -> set[int]:
         """Wait until all these slots are connected.
 
