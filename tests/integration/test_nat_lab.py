@@ -48,7 +48,7 @@ def connect_all(members: list[Member]) -> list[str]:
         member.hear("ready")
     for member in members:
         member.say()
-    return [reason for member in members for reason in member.hear("passages").values()]
+    return [reason for member in members for reason in member.hear("paths").values()]
 
 
 def all_whole(members: list[Member]) -> bool:
@@ -64,12 +64,12 @@ def dialing(people: Crew, lab: Laboratory) -> tuple[list[Member], list[list[Any]
     return [one, other], [one.hear("observed"), other.hear("observed")]
 
 
-def entering(people: Crew, lab: Laboratory, **settings: Any) -> list[Member]:
-    """Ranks in all houses that enter one world, and then call some collectives."""
+def joining(people: Crew, lab: Laboratory, **settings: Any) -> list[Member]:
+    """Ranks in all houses that join one world, and then call some collectives."""
     return [
         people.start(
             place,
-            does="enter",
+            does="join",
             name=str(slot),
             size=len(lab.clients),
             host=place.address,
@@ -219,7 +219,7 @@ def test_who_does_not_belong_is_refused(homes: Laboratory) -> None:
         member = people.start(here, name="0", epoch=2, expects=1)
         member.hear("ready")
         thief = people.start(there, name="0", epoch=2)
-        assert "a living rank attends under it" in thief.hear("error")
+        assert "a living rank has this name" in thief.hear("error")
 
         late = people.start(there, name="1", epoch=1)
         assert "epoch 1 of lab is over, epoch 2 has begun" in late.hear("error")
@@ -232,15 +232,15 @@ def test_a_replayed_handshake_is_refused(homes: Laboratory) -> None:
         honest = people.start(here, relay=people.recorder)
         honest.hear("ready")
         recorded = people.ask("heard")
-        assert b"Attend" in bytes.fromhex(recorded)
-        assert people.ask("attending") == 1
+        assert b"Register" in bytes.fromhex(recorded)
+        assert people.ask("registered") == 1
         honest.kill()
-        assert people.comes_to("attending", 0)
+        assert people.comes_to("registered", 0)
 
         for place in (here, there):
             thief = people.start(place, does="replay", recorded=recorded)
             assert thief.hear("answered") == 0
-        assert people.ask("attending") == 0
+        assert people.ask("registered") == 0
 
 
 def test_a_liar_inside_the_relay_reaches_nobody(homes: Laboratory) -> None:
@@ -258,7 +258,7 @@ def test_a_liar_inside_the_relay_reaches_nobody(homes: Laboratory) -> None:
         friend.hear("ready")
         friend.say()
         assert friend.hear("whole") == {"0": True}
-        assert honest.hear("passages") == {"2": ""}
+        assert honest.hear("paths") == {"2": ""}
 
 
 def test_an_idle_link_is_kept_alive() -> None:
@@ -297,8 +297,8 @@ def test_transfers_are_correct_where_packets_are_lost() -> None:
 def test_ranks_enter_their_world_from_behind_nats() -> None:
     """By the rendezvous, as ranks of a pilot do; only the symmetric one needs the relay."""
     with laboratory(CONE, CONE, SYMMETRIC) as lab, crew(lab.public) as people:
-        members = entering(people, lab)
-        assert [member.hear("entered") for member in members] == ["0", "1", "2"]
+        members = joining(people, lab)
+        assert [member.hear("joined") for member in members] == ["0", "1", "2"]
         assert people.relays(2)
         for member in members:
             member.say()
@@ -309,7 +309,7 @@ def test_ranks_enter_their_world_from_behind_nats() -> None:
 def test_two_speak_tls_through_their_nats(homes: Laboratory) -> None:
     """Punched, so nothing but their own wish makes them."""
     with crew(homes.public) as people:
-        members = entering(people, homes, tls=True)
+        members = joining(people, homes, tls=True)
         assert all("tls pump" in member.hear("threads") for member in members)
         assert people.relays(0)
         for member in members:

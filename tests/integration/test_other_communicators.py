@@ -96,7 +96,7 @@ def test_ranks_that_meet_at_a_relay_join(relay: tuple[RelayServer, Path], tmp_pa
 
         join(tasks)
 
-        assert server.attending == 2
+        assert server.registered == 2
 
 
 def test_a_secret_that_others_can_read_is_refused(

@@ -11,7 +11,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from elevon.cli.relay import command
-from elevon.comm.connect.nat import NatDoor, NatKeys, Way, relay_secret
+from elevon.comm.connect.nat import NatConfig, NatEndpoint, NatKeys, relay_secret
 from elevon.errors import UsageError
 
 SESSION = secrets.token_bytes(32)
@@ -28,8 +28,10 @@ def test_two_ranks_meet_at_the_command(tmp_path: Path) -> None:
             assert relay.stdout is not None
             host, _, port = relay.stdout.readline().strip().rpartition(":")
             keys = NatKeys.of(SESSION, "job", 1)
-            ways = [Way((host, int(port)), "job", 1, name, keys, punches=False) for name in "ab"]
-            one, other = (NatDoor(way) for way in ways)
+            configs = [
+                NatConfig((host, int(port)), "job", 1, name, keys, punches=False) for name in "ab"
+            ]
+            one, other = (NatEndpoint(config) for config in configs)
             here = one.reach("b").connection
             there = other.accept(PATIENCE_S).connection
             with here, there:

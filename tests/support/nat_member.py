@@ -17,10 +17,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from elevon.comm.connect.nat import NatDoor, NatKeys, Passage, Way, line
-from elevon.comm.connect.nat.errands import FROM_RELAY, Observe
-from elevon.comm.connect.nat.passage import run_errand
-from elevon.comm.connect.nat.punch import Plan, punch
+from elevon.comm.connect.nat import NatConfig, NatEndpoint, NatKeys, Path, channel
+from elevon.comm.connect.nat.paths import send_request
+from elevon.comm.connect.nat.punch import PunchPlan, punch
+from elevon.comm.connect.nat.requests import FROM_RELAY, Observe
 from elevon.comm.security import proof
 from elevon.errors import ElevonError
 
@@ -40,13 +40,13 @@ def heard() -> str:
     return said.strip()
 
 
-def way_of(settings: dict[str, Any]) -> Way:
+def config_of(settings: dict[str, Any]) -> NatConfig:
     secret = bytes.fromhex(settings["secret"])
     job, epoch = settings.get("job", "lab"), settings.get("epoch", 1)
     keys = NatKeys.of(secret, job, epoch)
     if "pairing" in settings:
         keys = NatKeys(keys.relaying, bytes.fromhex(settings["pairing"]))
-    return Way(
+    return NatConfig(
         relay=(settings["relay"][0], settings["relay"][1]),
         job=job,
         epoch=epoch,
@@ -57,36 +57,36 @@ def way_of(settings: dict[str, Any]) -> Way:
     )
 
 
-def reach_all(door: NatDoor, calls: list[str], expects: int) -> dict[str, Passage]:
+def reach_all(endpoint: NatEndpoint, calls: list[str], expects: int) -> dict[str, Path]:
     """Passages to the members called, and from as many others."""
-    passages: dict[str, Passage] = {}
+    paths: dict[str, Path] = {}
 
     def reach(name: str) -> None:
         began = time.perf_counter()
-        passages[name] = door.reach(name)
+        paths[name] = endpoint.reach(name)
         report(reached=name, seconds=time.perf_counter() - began)
 
     with ThreadPoolExecutor(max(len(calls), 1)) as pool:
         reaching = [pool.submit(reach, name) for name in calls]
         for _ in range(expects):
-            passage = door.accept(PATIENCE_S)
-            passages[passage.peer] = passage
+            path = endpoint.accept(PATIENCE_S)
+            paths[path.peer] = path
         for each in reaching:
             each.result()
-    return passages
+    return paths
 
 
-def whole(passages: dict[str, Passage], own: str, *limits: Any) -> dict[str, bool]:
+def whole(paths: dict[str, Path], own: str, *limits: Any) -> dict[str, bool]:
     """With whom so many bytes go both ways, unchanged; all at once, for nobody may wait in turn."""
-    with ThreadPoolExecutor(len(passages)) as pool:
-        tried = {name: pool.submit(is_whole, each, own, *limits) for name, each in passages.items()}
+    with ThreadPoolExecutor(len(paths)) as pool:
+        tried = {name: pool.submit(is_whole, each, own, *limits) for name, each in paths.items()}
         return {name: each.result() for name, each in tried.items()}
 
 
-def is_whole(passage: Passage, own: str, nbytes: int, patience_s: float) -> bool:
+def is_whole(path: Path, own: str, nbytes: int, patience_s: float) -> bool:
     try:
-        mine, theirs = pattern(own, nbytes), pattern(passage.peer, nbytes)
-        return exchange(passage.connection, mine, patience_s) == theirs
+        mine, theirs = pattern(own, nbytes), pattern(path.peer, nbytes)
+        return exchange(path.connection, mine, patience_s) == theirs
     except OSError:
         return False
 
@@ -112,39 +112,39 @@ def pattern(name: str, nbytes: int) -> bytes:
 
 
 def visit(settings: dict[str, Any]) -> None:
-    """Attend, connect with others, and move bytes to and fro."""
-    door = NatDoor(way_of(settings))
-    report(ready=settings["name"], kind=door.kind)
+    """Register, connect with others, and move bytes to and fro."""
+    endpoint = NatEndpoint(config_of(settings))
+    report(ready=settings["name"], kind=endpoint.kind)
     heard()
-    passages = reach_all(door, settings["calls"], settings["expects"])
-    report(passages={name: passage.why_relayed for name, passage in passages.items()})
+    paths = reach_all(endpoint, settings["calls"], settings["expects"])
+    report(paths={name: path.why_relayed for name, path in paths.items()})
     if settings.get("mute"):
-        for each in passages.values():
+        for each in paths.values():
             each.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
     own = settings["name"]
-    report(whole=whole(passages, own, settings.get("bytes", 4096), PATIENCE_S))
+    report(whole=whole(paths, own, settings.get("bytes", 4096), PATIENCE_S))
     if "clauses" in settings:
-        meet_contract(int(settings["name"]), passages, settings["clauses"])
+        run_contract(int(settings["name"]), paths, settings["clauses"])
         return
-    report(ports={name: each.connection.getsockname()[1] for name, each in passages.items()})
+    report(ports={name: each.connection.getsockname()[1] for name, each in paths.items()})
     for patience_s in sys.stdin:
-        report(whole=whole(passages, own, 4096, float(patience_s)))
-    door.close()
+        report(whole=whole(paths, own, 4096, float(patience_s)))
+    endpoint.close()
 
 
-def meet_contract(slot: int, passages: dict[str, Passage], clauses: list[str]) -> None:
-    """Make a mesh of the passages and run the contract of communicators on it."""
+def run_contract(slot: int, paths: dict[str, Path], clauses: list[str]) -> None:
+    """Make a mesh of the paths and run the contract of communicators on it."""
     from elevon._native import Mesh
     from elevon.comm.tcp import TcpWorld
 
-    mesh = Mesh(slot, len(passages) + 1)
-    for name, passage in passages.items():
-        mesh.attach(int(name), passage.connection.detach(), f"slot {name}")
+    mesh = Mesh(slot, len(paths) + 1)
+    for name, path in paths.items():
+        mesh.attach(int(name), path.connection.detach(), f"slot {name}")
     hold_to_contract(TcpWorld(mesh), clauses)
 
 
-def enter_world(settings: dict[str, Any]) -> None:
-    """Come in as the ranks of a pilot do."""
+def join(settings: dict[str, Any]) -> None:
+    """Join as the ranks of a pilot do."""
     from elevon.comm.connect.rendezvous import GroupName
     from elevon.comm.tcp import JoinConfig, join_world
 
@@ -160,7 +160,7 @@ def enter_world(settings: dict[str, Any]) -> None:
         tls=settings.get("tls", False),
     )
     world = join_world(config, bytes.fromhex(settings["secret"]))
-    report(entered=settings["name"], threads=[each.name for each in threading.enumerate()])
+    report(joined=settings["name"], threads=[each.name for each in threading.enumerate()])
     heard()
     hold_to_contract(world, settings["clauses"])
 
@@ -192,20 +192,20 @@ def replay(settings: dict[str, Any]) -> None:
 
 async def dial(settings: dict[str, Any]) -> None:
     """Punch with plain values: what to dial comes from the test."""
-    way = way_of(settings)
-    with line.bound() as connection:
-        errand = Observe(job=way.job, epoch=way.epoch)
-        observed = await (await run_errand(way, errand, connection)).receive(FROM_RELAY)
+    config = config_of(settings)
+    with channel.bind_shared() as connection:
+        request = Observe(job=config.job, epoch=config.epoch)
+        observed = await (await send_request(config, request, connection)).receive(FROM_RELAY)
         port = connection.getsockname()[1]
         report(observed=observed.address)
         while said := json.loads(await asyncio.to_thread(heard)):
             targets = tuple((host, port) for host, port in said["targets"])
             key = bytes.fromhex(said["key"])
-            plan = Plan(port, targets, key, settings["first"], "the other", said["within_s"])
+            plan = PunchPlan(port, targets, key, settings["first"], "the other", said["within_s"])
             await try_punch(plan)
 
 
-async def try_punch(plan: Plan) -> None:
+async def try_punch(plan: PunchPlan) -> None:
     began = time.perf_counter()
     try:
         with await punch(plan) as punched:
@@ -221,13 +221,13 @@ async def try_punch(plan: Plan) -> None:
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
-    line.KEEPALIVE_IDLE_S = settings.get("keepalive_idle_s", line.KEEPALIVE_IDLE_S)
-    line.KEEPALIVE_EVERY_S = settings.get("keepalive_every_s", line.KEEPALIVE_EVERY_S)
+    channel.KEEPALIVE_IDLE_S = settings.get("keepalive_idle_s", channel.KEEPALIVE_IDLE_S)
+    channel.KEEPALIVE_EVERY_S = settings.get("keepalive_every_s", channel.KEEPALIVE_EVERY_S)
     try:
         if settings["does"] == "visit":
             visit(settings)
-        elif settings["does"] == "enter":
-            enter_world(settings)
+        elif settings["does"] == "join":
+            join(settings)
         elif settings["does"] == "replay":
             replay(settings)
         else:

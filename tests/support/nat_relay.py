@@ -31,8 +31,8 @@ class Recorder:
         while True:
             near, _ = self._listener.accept()
             far = socket.create_connection(self._relay)
-            for way in ((near, far, heard), (far, near, None)):
-                threading.Thread(target=self._carry, args=way, daemon=True).start()
+            for direction in ((near, far, heard), (far, near, None)):
+                threading.Thread(target=self._carry, args=direction, daemon=True).start()
             heard = None
 
     @staticmethod
@@ -59,7 +59,7 @@ def main() -> None:
     }
     print(json.dumps(addresses), flush=True)
     for _ in sys.stdin:
-        now = {"pairs": relay.pairs, "attending": relay.attending, "heard": recorder.heard.hex()}
+        now = {"pairs": relay.pairs, "registered": relay.registered, "heard": recorder.heard.hex()}
         print(json.dumps(now), flush=True)
     relay.close()
     rendezvous.close()

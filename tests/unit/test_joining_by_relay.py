@@ -1,4 +1,4 @@
-"""Ranks that enter their world by a relay, on one host."""
+"""Ranks that join their world by a relay, on one host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elevon.comm.connect.nat import RelayServer, passage, pump, relay_secret
+from elevon.comm.connect.nat import RelayServer, paths, pump, relay_secret
 from elevon.comm.connect.rendezvous import GroupName, RendezvousServer, rendezvous_secret
 from elevon.comm.tcp import JoinConfig, TcpWorld, join_world
 from elevon.errors import CommunicatorError, UsageError
@@ -47,19 +47,19 @@ def config(relay: RelayServer, rendezvous: RendezvousServer) -> JoinConfig:
 @pytest.fixture
 def unpunchable(monkeypatch: pytest.MonkeyPatch) -> None:
     """As between two symmetric NATs."""
-    monkeypatch.setattr(passage, "can_punch", lambda *_: False)
+    monkeypatch.setattr(paths, "can_punch", lambda *_: False)
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> bytearray:
     """All that the relay moves."""
-    record, move = bytearray(), pump.passed_on
+    record, move = bytearray(), pump.pass_on
 
     async def listen(target: socket.socket, piece: memoryview) -> None:
         record.extend(piece)
         await move(target, piece)
 
-    monkeypatch.setattr(pump, "passed_on", listen)
+    monkeypatch.setattr(pump, "pass_on", listen)
     return record
 
 
@@ -67,7 +67,7 @@ def pair(config: JoinConfig, **other: Any) -> list[JoinConfig]:
     return [replace(config, worker=f"w{slot}", slot=slot, **other) for slot in range(2)]
 
 
-def entered(both: list[JoinConfig]) -> list[TcpWorld]:
+def joined(both: list[JoinConfig]) -> list[TcpWorld]:
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda each: join_world(each, SECRET), both))
 
@@ -89,14 +89,14 @@ def told(world: TcpWorld) -> bytes:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_two_enter_and_compute(config: JoinConfig, tls: bool) -> None:
+def test_two_join_and_compute(config: JoinConfig, tls: bool) -> None:
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(total, entered(pair(config, tls=tls)))) == [3, 3]
+        assert list(pool.map(total, joined(pair(config, tls=tls)))) == [3, 3]
 
 
-def test_a_replacement_enters_by_the_relay(config: JoinConfig) -> None:
+def test_a_replacement_joins_by_the_relay(config: JoinConfig) -> None:
     later = replace(config, worker="b", slot=1)
-    first, second = entered([config, later])
+    first, second = joined([config, later])
     second.leave()
     third = join_world(later, SECRET)
     with ThreadPoolExecutor(2) as pool:
@@ -108,7 +108,7 @@ def test_a_replacement_enters_by_the_relay(config: JoinConfig) -> None:
 def test_the_relay_sees_no_plain_text(
     relay: RelayServer, config: JoinConfig, seen: bytearray, tls: bool
 ) -> None:
-    worlds = entered(pair(config, tls=tls, shares_memory=False))
+    worlds = joined(pair(config, tls=tls, shares_memory=False))
     assert relay.pairs == 1
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(told, worlds)) == [KNOWN, KNOWN]
@@ -122,7 +122,7 @@ def test_direct_connections_stay_plain_where_tls_is_not_asked_for(
     config: JoinConfig, seen: bytearray
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(total, entered(pair(config)))) == [3, 3]
+        assert list(pool.map(total, joined(pair(config)))) == [3, 3]
 
     assert seen
     assert HANDSHAKE not in seen
@@ -136,11 +136,11 @@ def test_who_cannot_encrypt_is_not_relayed(
     # An address that the rendezvous does not see them come from: nobody dials it instead.
     both = pair(config, host="127.0.0.2")
     with ThreadPoolExecutor(2) as pool:
-        entering = [pool.submit(join_world, each, SECRET) for each in both]
-        ended, _ = wait(entering, return_when=FIRST_COMPLETED)
+        joining = [pool.submit(join_world, each, SECRET) for each in both]
+        ended, _ = wait(joining, return_when=FIRST_COMPLETED)
         rendezvous.close()  # nobody else will come
 
-    assert all(isinstance(each.exception(), CommunicatorError) for each in entering)
+    assert all(isinstance(each.exception(), CommunicatorError) for each in joining)
     assert any("pip install 'elevon[tls]'" in str(each.exception()) for each in ended)
 
 
@@ -149,7 +149,7 @@ def test_who_cannot_encrypt_has_direct_connections(
 ) -> None:
     without_cryptography(monkeypatch)
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(total, entered(pair(config)))) == [3, 3]
+        assert list(pool.map(total, joined(pair(config)))) == [3, 3]
 
 
 @pytest.mark.parametrize("address", ["relay", "relay:", ":1", "relay:http"])

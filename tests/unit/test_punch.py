@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from elevon.comm.connect.nat.line import bound, meet, prove
-from elevon.comm.connect.nat.punch import Plan, punch
-from elevon.comm.connect.nat.whereabouts import (
-    Whereabouts,
-    candidates,
+from elevon.comm.connect.nat.candidates import (
+    PeerCandidates,
+    addresses_to_dial,
+    can_punch,
     check,
-    is_worth_punching,
-    kind_of,
+    nat_kind_of,
 )
+from elevon.comm.connect.nat.channel import bind_shared, prove, verify_peer
+from elevon.comm.connect.nat.punch import PunchPlan, punch
 from elevon.comm.security import proof
 from elevon.errors import CommunicatorError, WireError
 
@@ -27,20 +27,20 @@ HERE = "127.0.0.1"
 
 
 def free_port() -> int:
-    with bound() as made:
+    with bind_shared() as made:
         return int(made.getsockname()[1])
 
 
-def plans(within_s: float = 10.0) -> tuple[Plan, Plan]:
+def plans(within_s: float = 10.0) -> tuple[PunchPlan, PunchPlan]:
     """Of two sides that can reach each other."""
     one, other, key = free_port(), free_port(), secrets.token_bytes(32)
     return (
-        Plan(one, ((HERE, other),), key, first=True, peer="second", within_s=within_s),
-        Plan(other, ((HERE, one),), key, first=False, peer="first", within_s=within_s),
+        PunchPlan(one, ((HERE, other),), key, first=True, peer="second", within_s=within_s),
+        PunchPlan(other, ((HERE, one),), key, first=False, peer="first", within_s=within_s),
     )
 
 
-async def both(one: Plan, other: Plan) -> list[Any]:
+async def both(one: PunchPlan, other: PunchPlan) -> list[Any]:
     return await asyncio.gather(punch(one), punch(other), return_exceptions=True)
 
 
@@ -150,8 +150,8 @@ def test_a_path_that_changes_bytes_is_not_taken() -> None:
         one, other = plans(within_s=1.0)
         server = await asyncio.start_server(Spoiler(other.port).attend, HERE, 0)
         async with server:
-            way = server.sockets[0].getsockname()
-            return await both(replace(one, targets=(way,)), replace(other, targets=()))
+            meddler = server.sockets[0].getsockname()
+            return await both(replace(one, targets=(meddler,)), replace(other, targets=()))
 
     failures = asyncio.run(spoilt())
     assert [type(failure) for failure in failures] == [CommunicatorError] * 2
@@ -200,11 +200,11 @@ def test_a_proof_is_good_once() -> None:
         dialing, accepting = (socket.socketpair() for _ in range(2))
         for end in (*dialing, *accepting):
             end.setblocking(False)
-        _, line = await asyncio.gather(
-            prove(dialing[0], key, b"me"), meet(dialing[1], lambda _: key)
+        _, channel = await asyncio.gather(
+            prove(dialing[0], key, b"me"), verify_peer(dialing[1], lambda _: key)
         )
-        assert line[0] == b"me"
-        again = asyncio.ensure_future(meet(accepting[1], lambda _: key))
+        assert channel[0] == b"me"
+        again = asyncio.ensure_future(verify_peer(accepting[1], lambda _: key))
         recorded = await tapped(key)
         await asyncio.get_running_loop().sock_sendall(accepting[0], recorded)
         with pytest.raises(WireError, match="does not know the secret"):
@@ -216,23 +216,23 @@ def test_a_proof_is_good_once() -> None:
 
 
 async def tapped(key: bytes) -> bytes:
-    """What a dialing side says, as somebody on the way hears it."""
+    """What a dialing side says, as a third party on the way hears it."""
     return proof.prove(proof.challenge(), key, b"me").message
 
 
 HOME, OTHER_HOME = "198.51.100.1", "198.51.100.2"
 
 
-def at(kind: Any, private: str, observed: str, port: int = 4000) -> Whereabouts:
-    return Whereabouts(kind, (private, port), (observed, port))
+def at(kind: Any, private: str, observed: str, port: int = 4000) -> PeerCandidates:
+    return PeerCandidates(kind, (private, port), (observed, port))
 
 
 def test_a_nat_is_known_by_two_observations() -> None:
     private, seen = ("192.168.1.2", 4000), (HOME, 4000)
 
-    assert kind_of(private, seen, seen) == "cone"
-    assert kind_of(private, private, private) == "open"
-    assert kind_of(private, seen, (HOME, 4001)) == "symmetric"
+    assert nat_kind_of(private, seen, seen) == "cone"
+    assert nat_kind_of(private, private, private) == "open"
+    assert nat_kind_of(private, seen, (HOME, 4001)) == "symmetric"
 
 
 @pytest.mark.parametrize(
@@ -245,12 +245,12 @@ def test_a_nat_is_known_by_two_observations() -> None:
         (at("symmetric", "10.0.0.2", HOME), at("open", OTHER_HOME, OTHER_HOME), True),
     ],
 )
-def test_who_can_be_punched(one: Whereabouts, other: Whereabouts, worth: bool) -> None:
-    assert is_worth_punching(one, other) is worth
-    assert is_worth_punching(other, one) is worth
-    unwilling = Whereabouts(one.kind, one.private, one.observed, punches=False)
-    assert not is_worth_punching(unwilling, other)
-    assert not is_worth_punching(other, unwilling)
+def test_who_can_be_punched(one: PeerCandidates, other: PeerCandidates, worth: bool) -> None:
+    assert can_punch(one, other) is worth
+    assert can_punch(other, one) is worth
+    unwilling = PeerCandidates(one.kind, one.private, one.observed, punches=False)
+    assert not can_punch(unwilling, other)
+    assert not can_punch(other, unwilling)
 
 
 def test_nobody_dials_itself() -> None:
@@ -259,18 +259,18 @@ def test_nobody_dials_itself() -> None:
 
     for port in (4000, 4001):
         other = at("cone", "192.168.1.2", OTHER_HOME, port)
-        assert candidates(mine, other) == ((OTHER_HOME, port),)
-    assert candidates(mine, at("cone", "192.168.1.3", OTHER_HOME)) == (
+        assert addresses_to_dial(mine, other) == ((OTHER_HOME, port),)
+    assert addresses_to_dial(mine, at("cone", "192.168.1.3", OTHER_HOME)) == (
         ("192.168.1.3", 4000),
         (OTHER_HOME, 4000),
     )
     neighbour = at("open", "192.168.1.2", HOME, 4001)
-    assert candidates(mine, neighbour) == (("192.168.1.2", 4001), (HOME, 4001))
+    assert addresses_to_dial(mine, neighbour) == (("192.168.1.2", 4001), (HOME, 4001))
 
 
 @pytest.mark.parametrize("host", ["", "example.org", "::1", "1.2.3", "1.2.3.4/24"])
-def test_what_is_no_address_is_refused(host: str) -> None:
-    with pytest.raises(WireError, match="no address of IPv4"):
+def test_what_is_not_an_address_is_refused(host: str) -> None:
+    with pytest.raises(WireError, match="not an address of IPv4"):
         check(at("cone", host, HOME))
-    with pytest.raises(WireError, match="no address of IPv4"):
+    with pytest.raises(WireError, match="not an address of IPv4"):
         check(at("cone", HOME, HOME, port=70_000))

@@ -1,4 +1,4 @@
-"""The relay and the doors of ranks, on one host: limits, strangers, and members that misbehave."""
+"""The relay and endpoints of ranks, on one host: limits, strangers, members that misbehave."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from typing import Any
 
 import pytest
 
-from elevon.comm.connect.nat import NatDoor, NatKeys, Passage, RelayServer, Way, relay_secret
-from elevon.comm.connect.nat.errands import (
+from elevon.comm.connect.nat import NatConfig, NatEndpoint, NatKeys, Path, RelayServer, relay_secret
+from elevon.comm.connect.nat.channel import bind_shared
+from elevon.comm.connect.nat.paths import send_request
+from elevon.comm.connect.nat.relay import Limits
+from elevon.comm.connect.nat.requests import (
     FROM_RELAY,
+    Allocate,
     Answer,
-    AnyErrand,
-    Attend,
+    AnyRequest,
     Call,
     FromRelay,
+    IncomingCall,
     Joined,
     Observed,
     Refused,
-    Ring,
-    Wait,
-    claim,
-    errand_of,
+    Register,
+    decode_request,
+    encode_request,
 )
-from elevon.comm.connect.nat.line import bound
-from elevon.comm.connect.nat.passage import run_errand
-from elevon.comm.connect.nat.relay import Limits
 from elevon.errors import CommunicatorError, UsageError, WireError
 
 SECRET = secrets.token_bytes(32)
@@ -48,25 +48,25 @@ def relay(limits: Limits | None = None, port: int = 0) -> Iterator[RelayServer]:
         server.close()
 
 
-def way(server: RelayServer, name: str, **changes: Any) -> Way:
+def config(server: RelayServer, name: str, **changes: Any) -> NatConfig:
     epoch = changes.pop("epoch", 1)
     keys = NatKeys.of(changes.pop("secret", SECRET), "job", epoch)
     relayed = {"punches": False, "within_s": PATIENCE_S, **changes}
-    return Way((server.host, server.port), "job", epoch, name, keys, **relayed)
+    return NatConfig((server.host, server.port), "job", epoch, name, keys, **relayed)
 
 
 @contextlib.contextmanager
-def doors(server: RelayServer, *names: str, **changes: Any) -> Iterator[list[NatDoor]]:
+def endpoints(server: RelayServer, *names: str, **changes: Any) -> Iterator[list[NatEndpoint]]:
     with contextlib.ExitStack() as cleanup:
         opened = []
         for name in names:
-            opened.append(NatDoor(way(server, name, **changes)))
+            opened.append(NatEndpoint(config(server, name, **changes)))
             cleanup.callback(opened[-1].close)
         yield opened
 
 
 @contextlib.contextmanager
-def passage(caller: NatDoor, callee: NatDoor, to: str) -> Iterator[tuple[Passage, Passage]]:
+def path(caller: NatEndpoint, callee: NatEndpoint, to: str) -> Iterator[tuple[Path, Path]]:
     one = caller.reach(to)
     with one.connection:
         other = callee.accept(PATIENCE_S)
@@ -81,24 +81,24 @@ def wait_until(holds: Callable[[], bool]) -> None:
         threading.Event().wait(0.01)
 
 
-def on_errand(server: RelayServer, *errands: AnyErrand) -> list[FromRelay | None]:
-    """Bring errands one after another, keep them open, and hear one word for each."""
+def on_request(server: RelayServer, *requests: AnyRequest) -> list[FromRelay | None]:
+    """Bring requests one after another, keep them open, and hear one word for each."""
 
     async def run() -> list[FromRelay | None]:
         with contextlib.ExitStack() as cleanup:
             said: list[FromRelay | None] = []
-            for errand in errands:
-                connection = cleanup.enter_context(bound())
-                line = await run_errand(way(server, "tester"), errand, connection)
-                said.append(await asyncio.wait_for(line.receive(FROM_RELAY), PATIENCE_S))
+            for request in requests:
+                connection = cleanup.enter_context(bind_shared())
+                channel = await send_request(config(server, "tester"), request, connection)
+                said.append(await asyncio.wait_for(channel.receive(FROM_RELAY), PATIENCE_S))
             return said
 
     return asyncio.run(run())
 
 
 def test_bytes_go_both_ways_and_a_close_ends_the_pair() -> None:
-    with relay() as server, doors(server, "a", "b") as (a, b):
-        with passage(b, a, "a") as (one, other):
+    with relay() as server, endpoints(server, "a", "b") as (a, b):
+        with path(b, a, "a") as (one, other):
             assert (one.peer, other.peer, one.direct, other.direct) == ("a", "b", False, False)
             assert server.pairs == 1
             sent = secrets.token_bytes(1 << 20)
@@ -114,9 +114,9 @@ def test_bytes_go_both_ways_and_a_close_ends_the_pair() -> None:
 
 
 def test_two_on_one_host_need_no_relay() -> None:
-    with relay() as server, doors(server, "a", "b", punches=True) as (a, b):
+    with relay() as server, endpoints(server, "a", "b", punches=True) as (a, b):
         assert (a.kind, b.kind) == ("open", "open")
-        with passage(a, b, "b") as (one, other):
+        with path(a, b, "b") as (one, other):
             assert one.direct
             assert other.direct
             assert one.connection.getpeername() == other.connection.getsockname()
@@ -129,7 +129,7 @@ def test_many_pairs_at_once() -> None:
     patient = relay(Limits(proof_s=60.0, answer_s=60.0))
     with (
         patient as server,
-        doors(server, *names, within_s=60.0) as opened,
+        endpoints(server, *names, within_s=60.0) as opened,
         ThreadPoolExecutor(45) as pool,
     ):
         calls = {
@@ -139,9 +139,9 @@ def test_many_pairs_at_once() -> None:
         }
         for (one, other), calling in calls.items():
             calling.result().connection.sendall(f"{one} to {other}".encode())
-        for other, door in enumerate(opened):
+        for other, endpoint in enumerate(opened):
             for _ in range(9 - other):
-                came = door.accept(60.0)
+                came = endpoint.accept(60.0)
                 with came.connection:
                     assert came.connection.recv(100).decode() == f"{came.peer} to {other}"
         assert server.pairs == 45
@@ -161,9 +161,9 @@ def send_until_full(connection: socket.socket) -> int:
 def test_a_receiver_that_does_not_read_slows_its_sender_and_nobody_else() -> None:
     with contextlib.ExitStack() as cleanup:
         server = cleanup.enter_context(relay())
-        a, b, c = cleanup.enter_context(doors(server, "a", "b", "c"))
-        full, slow = cleanup.enter_context(passage(a, b, "b"))
-        one, other = cleanup.enter_context(passage(a, c, "c"))
+        a, b, c = cleanup.enter_context(endpoints(server, "a", "b", "c"))
+        full, slow = cleanup.enter_context(path(a, b, "b"))
+        one, other = cleanup.enter_context(path(a, c, "c"))
         sent = send_until_full(full.connection)
         assert sent < 1 << 30
         one.connection.sendall(b"past them")
@@ -178,7 +178,7 @@ def test_a_receiver_that_does_not_read_slows_its_sender_and_nobody_else() -> Non
 
 def test_a_stranger_is_not_let_in() -> None:
     with relay() as server, pytest.raises(CommunicatorError, match="does not let thief in"):
-        NatDoor(way(server, "thief", secret=secrets.token_bytes(32)))
+        NatEndpoint(config(server, "thief", secret=secrets.token_bytes(32)))
 
 
 def test_what_poses_as_a_relay_is_found_out() -> None:
@@ -191,17 +191,17 @@ def test_what_poses_as_a_relay_is_found_out() -> None:
 
         fake = threading.Thread(target=lie)
         fake.start()
-        lying = Way(listener.getsockname(), "job", 1, "a", NatKeys.of(SECRET, "job", 1))
+        lying = NatConfig(listener.getsockname(), "job", 1, "a", NatKeys.of(SECRET, "job", 1))
         with pytest.raises(WireError, match="no Elevon"):
-            NatDoor(lying)
+            NatEndpoint(lying)
         fake.join()
 
 
 def test_no_relay_is_told() -> None:
     with relay() as server:
-        gone = way(server, "a")
+        gone = config(server, "a")
     with pytest.raises(CommunicatorError, match=r"relay at 127\.0\.0\.1:\d+ is not there"):
-        NatDoor(gone)
+        NatEndpoint(gone)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_no_relay_is_told() -> None:
     ids=["silence", "another protocol", "a great length", "a false proof"],
 )
 def test_strangers_have_few_places_and_little_time(noise: bytes) -> None:
-    with relay(Limits(strangers=3, proof_s=0.5)) as server:
+    with relay(Limits(unauthenticated=3, proof_s=0.5)) as server:
         strangers = [socket.create_connection((server.host, server.port)) for _ in range(3)]
         # Each hears a challenge and no more, and is closed.
         for stranger in strangers:
@@ -225,14 +225,14 @@ def test_strangers_have_few_places_and_little_time(noise: bytes) -> None:
 
 def is_let_in(server: RelayServer) -> bool:
     try:
-        NatDoor(way(server, "a")).close()
+        NatEndpoint(config(server, "a")).close()
     except CommunicatorError:
         return False
     return True
 
 
 def test_a_crowd_of_strangers_is_turned_away() -> None:
-    with relay(Limits(strangers=2, proof_s=PATIENCE_S)) as server:
+    with relay(Limits(unauthenticated=2, proof_s=PATIENCE_S)) as server:
         crowd = [socket.create_connection((server.host, server.port)) for _ in range(3)]
         with contextlib.ExitStack() as cleanup:
             for stranger in crowd:
@@ -240,46 +240,50 @@ def test_a_crowd_of_strangers_is_turned_away() -> None:
             assert [len(stranger.recv(1000)) > 0 for stranger in crowd] == [True, True, False]
 
 
-def test_nobody_can_be_called_who_does_not_attend() -> None:
-    with relay() as server, doors(server, "a") as (a,):
-        with pytest.raises(CommunicatorError, match="nobody attends as b"):
+def test_only_registered_ranks_can_be_called() -> None:
+    with relay() as server, endpoints(server, "a") as (a,):
+        with pytest.raises(CommunicatorError, match="no rank is registered as b"):
             a.reach("b")
-        with doors(server, "b") as (b,), passage(a, b, "b"):
+        with endpoints(server, "b") as (b,), path(a, b, "b"):
             pass
         wait_until(lambda: not can_call(a, "b"))
 
 
-def can_call(door: NatDoor, name: str) -> bool:
+def can_call(endpoint: NatEndpoint, name: str) -> bool:
     try:
-        door.reach(name).connection.close()
+        endpoint.reach(name).connection.close()
     except CommunicatorError:
         return False
     return True
 
 
 def test_a_living_rank_keeps_its_name() -> None:
-    reason = "a: a living rank attends under it"
+    reason = "a: a living rank has this name"
     with (
         relay() as server,
-        doors(server, "a"),
+        endpoints(server, "a"),
         pytest.raises(CommunicatorError, match=reason),
     ):
-        NatDoor(way(server, "a"))
+        NatEndpoint(config(server, "a"))
 
 
 def test_epochs_do_not_meet() -> None:
-    with relay() as server, doors(server, "a") as (old,), doors(server, "b", epoch=2) as (new,):
-        with pytest.raises(CommunicatorError, match="nobody attends as a"):
+    with (
+        relay() as server,
+        endpoints(server, "a") as (old,),
+        endpoints(server, "b", epoch=2) as (new,),
+    ):
+        with pytest.raises(CommunicatorError, match="no rank is registered as a"):
             new.reach("a")
         with pytest.raises(CommunicatorError, match="epoch 1 of job is over, epoch 2 has begun"):
             old.reach("b")
 
 
-def test_who_is_rung_and_does_not_answer_costs_the_caller_a_limited_time() -> None:
+def test_a_callee_that_does_not_answer_costs_the_caller_a_limited_time() -> None:
     with relay(Limits(answer_s=0.3)) as server:
-        attend = Attend(job="job", epoch=1, name="deaf")
+        attend = Register(job="job", epoch=1, name="deaf")
         call = Call(job="job", epoch=1, name="a", to="deaf")
-        observed, refused = on_errand(server, attend, call)
+        observed, refused = on_request(server, attend, call)
 
         assert isinstance(observed, Observed)
         assert observed.second_port == server.second_port
@@ -288,53 +292,57 @@ def test_who_is_rung_and_does_not_answer_costs_the_caller_a_limited_time() -> No
 
 
 def test_the_number_of_pairs_is_limited() -> None:
-    with relay(Limits(pairs=1)) as server, doors(server, "a", "b", "c") as (a, b, c):
+    with relay(Limits(pairs=1)) as server, endpoints(server, "a", "b", "c") as (a, b, c):
         full = "all 1 places for pairs are taken"
-        with passage(a, b, "b"), pytest.raises(CommunicatorError, match=full):
+        with path(a, b, "b"), pytest.raises(CommunicatorError, match=full):
             c.reach("b")
         wait_until(lambda: server.pairs == 0)
-        with passage(c, b, "b"):
+        with path(c, b, "b"):
             pass
 
 
-def test_the_number_of_those_who_attend_is_limited() -> None:
+def test_the_number_of_registered_ranks_is_limited() -> None:
     with (
-        relay(Limits(attending=1)) as server,
-        doors(server, "a"),
-        pytest.raises(CommunicatorError, match="too many attend"),
+        relay(Limits(registered=1)) as server,
+        endpoints(server, "a"),
+        pytest.raises(CommunicatorError, match="too many are registered"),
     ):
-        NatDoor(way(server, "b"))
+        NatEndpoint(config(server, "b"))
 
 
-def test_the_number_of_those_who_wait_is_limited() -> None:
-    with relay(Limits(waiting=1)) as server:
-        first, second = on_errand(server, *[Wait(job="job", epoch=1)] * 2)
+def test_the_number_of_allocations_is_limited() -> None:
+    with relay(Limits(allocations=1)) as server:
+        first, second = on_request(server, *[Allocate(job="job", epoch=1)] * 2)
 
         assert isinstance(first, Observed)
-        assert second == Refused("too many wait here already")
-        wait_until(lambda: isinstance(on_errand(server, Wait(job="job", epoch=1))[0], Observed))
+        assert second == Refused("too many allocations are held here already")
+        wait_until(
+            lambda: isinstance(on_request(server, Allocate(job="job", epoch=1))[0], Observed)
+        )
 
 
 @pytest.mark.parametrize(
     "later",
     [
         Call(job="job2", epoch=1, name="thief", to="b"),
-        Call(job="job", epoch=1, name="a", to="b", letter=bytes(1025)),
+        Call(job="job", epoch=1, name="a", to="b", offer=bytes(1025)),
         Call(job="job", epoch=1, name="a", to=""),
-        Attend(job="job", epoch=1, name="a"),
+        Register(job="job", epoch=1, name="a"),
     ],
-    ids=["another group", "a long letter", "no name", "another errand"],
+    ids=["another group", "a long offer", "no name", "another request"],
 )
-def test_who_waits_may_not_say_just_anything(later: AnyErrand) -> None:
+def test_on_an_allocation_not_just_anything_may_be_asked(later: AnyRequest) -> None:
     async def say(server: RelayServer) -> None:
-        with bound() as connection:
-            line = await run_errand(way(server, "a"), Wait(job="job", epoch=1), connection)
-            await line.receive(FROM_RELAY)
-            await line.send(later)
+        with bind_shared() as connection:
+            channel = await send_request(
+                config(server, "a"), Allocate(job="job", epoch=1), connection
+            )
+            await channel.receive(FROM_RELAY)
+            await channel.send(later)
             with pytest.raises(OSError, match=r"closed|reset"):
-                await asyncio.wait_for(line.receive(FROM_RELAY), PATIENCE_S)
+                await asyncio.wait_for(channel.receive(FROM_RELAY), PATIENCE_S)
 
-    with relay() as server, doors(server, "b"):
+    with relay() as server, endpoints(server, "b"):
         asyncio.run(say(server))
         wait_until(lambda: server.pairs == 0)
 
@@ -342,35 +350,40 @@ def test_who_waits_may_not_say_just_anything(later: AnyErrand) -> None:
 def test_an_answer_needs_a_call_of_its_own_group() -> None:
     async def steal(server: RelayServer) -> list[FromRelay]:
         """Somebody of another group answers with the right number, then who was meant does."""
-        member = way(server, "tester")
-        other = Way(member.relay, "job2", 1, "thief", NatKeys.of(SECRET, "job2", 1))
-        with bound() as attending, bound() as calling, bound() as stealing, bound() as answering:
-            attend = Attend(job="job", epoch=1, name="b")
-            attended = await run_errand(member, attend, attending)
-            await attended.receive(FROM_RELAY)
+        member = config(server, "tester")
+        other = NatConfig(member.relay, "job2", 1, "thief", NatKeys.of(SECRET, "job2", 1))
+        with (
+            bind_shared() as registering,
+            bind_shared() as calling,
+            bind_shared() as stealing,
+            bind_shared() as answering,
+        ):
+            register = Register(job="job", epoch=1, name="b")
+            registered = await send_request(member, register, registering)
+            await registered.receive(FROM_RELAY)
             call = Call(job="job", epoch=1, name="a", to="b")
-            called = await run_errand(member, call, calling)
-            ring = await attended.receive(FROM_RELAY)
-            assert isinstance(ring, Ring)
-            assert ring.caller == "a"
-            theft = Answer(job="job2", epoch=1, call=ring.call)
-            stolen = await (await run_errand(other, theft, stealing)).receive(FROM_RELAY)
-            answer = Answer(job="job", epoch=1, call=ring.call)
-            answered = await run_errand(member, answer, answering)
-            return [stolen, *[await line.receive(FROM_RELAY) for line in (answered, called)]]
+            called = await send_request(member, call, calling)
+            incoming = await registered.receive(FROM_RELAY)
+            assert isinstance(incoming, IncomingCall)
+            assert incoming.caller == "a"
+            theft = Answer(job="job2", epoch=1, call=incoming.call)
+            stolen = await (await send_request(other, theft, stealing)).receive(FROM_RELAY)
+            answer = Answer(job="job", epoch=1, call=incoming.call)
+            answered = await send_request(member, answer, answering)
+            return [stolen, *[await channel.receive(FROM_RELAY) for channel in (answered, called)]]
 
     with relay() as server:
         nobody = Answer(job="job", epoch=1, call=bytes(16))
-        refused = Refused("nobody waits for this answer any more")
-        assert on_errand(server, nobody) == [refused]
+        refused = Refused("no call waits for this answer any more")
+        assert on_request(server, nobody) == [refused]
         stolen, *joined = asyncio.run(steal(server))
         assert stolen == refused
         assert all(isinstance(word, Joined) for word in joined)
 
 
 def test_a_member_that_vanishes_ends_its_pair() -> None:
-    with relay() as server, doors(server, "a", "b") as (a, b):
-        with passage(a, b, "b") as (one, other):
+    with relay() as server, endpoints(server, "a", "b") as (a, b):
+        with path(a, b, "b") as (one, other):
             # A reset, as from a process that is killed with data unread.
             linger = (1).to_bytes(4, "little") + bytes(4)
             one.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -381,10 +394,10 @@ def test_a_member_that_vanishes_ends_its_pair() -> None:
         wait_until(lambda: server.pairs == 0)
 
 
-def test_a_door_outlives_its_relay_and_finds_the_next() -> None:
+def test_an_endpoint_outlives_its_relay_and_finds_the_next() -> None:
     with contextlib.ExitStack() as cleanup:
         with relay() as server:
-            a, b = cleanup.enter_context(doors(server, "a", "b"))
+            a, b = cleanup.enter_context(endpoints(server, "a", "b"))
         with pytest.raises(
             CommunicatorError, match=r"cannot be reached|not let a in|is gone|is not there"
         ):
@@ -392,7 +405,7 @@ def test_a_door_outlives_its_relay_and_finds_the_next() -> None:
         wait_until(lambda: bool(a.trouble and b.trouble))
         with relay(port=server.port) as again:
             wait_until(lambda: not (a.trouble or b.trouble))
-            with passage(a, b, "b") as (one, _):
+            with path(a, b, "b") as (one, _):
                 assert again.pairs == 1
                 assert one.peer == "b"
 
@@ -400,16 +413,16 @@ def test_a_door_outlives_its_relay_and_finds_the_next() -> None:
 def test_a_relay_that_stops_cuts_its_pairs() -> None:
     with contextlib.ExitStack() as cleanup:
         with relay() as server:
-            a, b = cleanup.enter_context(doors(server, "a", "b"))
-            one, other = cleanup.enter_context(passage(a, b, "b"))
+            a, b = cleanup.enter_context(endpoints(server, "a", "b"))
+            one, other = cleanup.enter_context(path(a, b, "b"))
         for end in (one, other):
             end.connection.settimeout(PATIENCE_S)
             with contextlib.suppress(ConnectionResetError):
                 assert end.connection.recv(1) == b""
 
 
-def test_a_closed_door_is_closed() -> None:
-    with relay() as server, doors(server, "a", "b") as (a, b):
+def test_a_closed_endpoint_is_closed() -> None:
+    with relay() as server, endpoints(server, "a", "b") as (a, b):
         waiting = a.reach("b")
         b.close()
         b.close()
@@ -420,18 +433,18 @@ def test_a_closed_door_is_closed() -> None:
         waiting.connection.settimeout(PATIENCE_S)
         with waiting.connection, contextlib.suppress(ConnectionResetError):
             assert waiting.connection.recv(1) == b""
-        with pytest.raises(TimeoutError, match="nobody came to a within"):
+        with pytest.raises(TimeoutError, match="no rank connected with a within"):
             a.accept(0.05)
 
 
 @pytest.mark.parametrize("name", ["", "n" * 81])
 def test_names_have_a_length(name: str) -> None:
-    errand = Attend(job="job", epoch=1, name=name)
+    request = Register(job="job", epoch=1, name=name)
     with pytest.raises(UsageError, match="1 to 80 characters"):
-        claim(errand)
+        encode_request(request)
 
 
 @pytest.mark.parametrize("said", [b"", b"\xc1", b"\x80", b"\x81\xa4type\xa5Steal"])
-def test_what_is_no_errand_is_refused(said: bytes) -> None:
-    with pytest.raises(WireError, match="no errand"):
-        errand_of(said)
+def test_what_is_not_a_request_is_refused(said: bytes) -> None:
+    with pytest.raises(WireError, match="not a request"):
+        decode_request(said)

@@ -13,7 +13,7 @@ from functools import partial
 import msgspec
 
 from elevon import _native
-from elevon.comm.connect.nat import NatDoor, NatKeys, Way
+from elevon.comm.connect.nat import NatConfig, NatEndpoint, NatKeys
 from elevon.comm.connect.rendezvous import (
     GroupKeys,
     GroupName,
@@ -86,7 +86,7 @@ def join_world(config: JoinConfig, secret: bytes) -> TcpWorld:
         WireError: a peer does not know the secret.
         UsageError: TLS is wanted and its package is not installed.
     """
-    nat = NatDoor(_nat_config(config, secret)) if config.relay else None
+    nat = NatEndpoint(_nat_config(config, secret)) if config.relay else None
     try:
         return _join(config, secret, nat)
     except BaseException:
@@ -95,7 +95,7 @@ def join_world(config: JoinConfig, secret: bytes) -> TcpWorld:
         raise
 
 
-def _join(config: JoinConfig, secret: bytes, nat: NatDoor | None) -> TcpWorld:
+def _join(config: JoinConfig, secret: bytes, nat: NatEndpoint | None) -> TcpWorld:
     keys = GroupKeys.of(secret, config.group)
     with contextlib.ExitStack() as undo:
         tls = TlsPolicy(config.tls)
@@ -120,7 +120,7 @@ def _join(config: JoinConfig, secret: bytes, nat: NatDoor | None) -> TcpWorld:
     return world
 
 
-def _nat_config(config: JoinConfig, secret: bytes) -> Way:
+def _nat_config(config: JoinConfig, secret: bytes) -> NatConfig:
     """For the relay, under a name that no other process has."""
     host, _, port = config.relay.rpartition(":")
     if not host or not port.isdecimal():
@@ -128,7 +128,7 @@ def _nat_config(config: JoinConfig, secret: bytes) -> Way:
     group, name = config.group, secrets.token_hex(8)
     keys = NatKeys.of(secret, group.job, group.epoch, config.relay_secret)
     relay = (host, int(port))
-    return Way(relay, group.job, group.epoch, name, keys, encrypts=can_encrypt())
+    return NatConfig(relay, group.job, group.epoch, name, keys, encrypts=can_encrypt())
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -136,7 +136,7 @@ class _Dialer:
     """What all connections of a world are made with."""
 
     key: bytes
-    nat: NatDoor | None
+    nat: NatEndpoint | None
     tls: TlsPolicy
 
     def dial(self, address: str, port: int, claim: HelloClaim) -> socket.socket:
@@ -153,13 +153,13 @@ class _Dialer:
             raise CommunicatorError(
                 "it is behind a NAT: give this rank the address of its relay, too"
             )
-        passage = self.nat.reach(name)
+        path = self.nat.reach(name)
         with contextlib.ExitStack() as undo:
-            undo.enter_context(passage.connection)
-            wrapper = self.tls.wrapper_for(relayed=not passage.direct)
-            session = prove_on(passage.connection, self.key, _encoded(claim, wrapper))
+            undo.enter_context(path.connection)
+            wrapper = self.tls.wrapper_for(relayed=not path.direct)
+            session = prove_on(path.connection, self.key, _encoded(claim, wrapper))
             undo.pop_all()
-        return _wrapped(passage.connection, session, wrapper)
+        return _wrapped(path.connection, session, wrapper)
 
 
 def _encoded(claim: HelloClaim, wrapper: TlsWrapper | None) -> bytes:
@@ -205,14 +205,14 @@ def _connect(peers: PeerTable, dialer: _Dialer, me: Welcome, member: Member) -> 
     peers.mark_connected(member.slot)
 
 
-def _accept_from_nat(nat: NatDoor, acceptor: Acceptor) -> None:
-    """Hand peers that come by the relay to the acceptor, until the endpoint is closed."""
+def _accept_from_nat(nat: NatEndpoint, acceptor: Acceptor) -> None:
+    """Hand peers that allocate by the relay to the acceptor, until the endpoint is closed."""
     while True:
         try:
-            passage = nat.accept()
+            path = nat.accept()
         except UsageError:
             return  # closed
-        acceptor.accept(passage.connection, relayed=not passage.direct)
+        acceptor.accept(path.connection, relayed=not path.direct)
 
 
 def _reach(member: Member, dialer: _Dialer, claim: HelloClaim) -> socket.socket:
@@ -228,7 +228,7 @@ def _reach(member: Member, dialer: _Dialer, claim: HelloClaim) -> socket.socket:
     )
 
 
-def _join_request(config: JoinConfig, port: int, nat: NatDoor | None) -> Joining:
+def _join_request(config: JoinConfig, port: int, nat: NatEndpoint | None) -> Joining:
     return Joining(
         worker=config.worker,
         slot=config.slot,

@@ -13,19 +13,22 @@ PIECE_BYTES = 256 * 1024
 LINGER_S = 30.0
 
 
-async def move_both_ways(one: socket.socket, other: socket.socket) -> None:
+async def forward_both_ways(one: socket.socket, other: socket.socket) -> None:
     """Return when both directions have ended, or one has failed."""
-    ways = {asyncio.ensure_future(_move(one, other)), asyncio.ensure_future(_move(other, one))}
+    directions = {
+        asyncio.ensure_future(_move(one, other)),
+        asyncio.ensure_future(_move(other, one)),
+    }
     try:
-        done, pending = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         if pending and not any(task.exception() for task in done):
             await asyncio.wait(pending, timeout=LINGER_S)
     finally:
-        for task in ways:
+        for task in directions:
             task.cancel()
-        # Whoever closes the sockets next has to find nobody waiting on them.
-        await asyncio.wait(ways)
-    for task in ways:
+        # The caller closes the sockets next, so no task may wait on them.
+        await asyncio.wait(directions)
+    for task in directions:
         error = None if task.cancelled() else task.exception()
         # A member that is gone is the end of the pair, and no more than that.
         if error is not None and not isinstance(error, OSError):
@@ -35,10 +38,10 @@ async def move_both_ways(one: socket.socket, other: socket.socket) -> None:
 async def _move(source: socket.socket, target: socket.socket) -> None:
     piece = memoryview(bytearray(PIECE_BYTES))
     while count := await asyncio.get_running_loop().sock_recv_into(source, piece):
-        await passed_on(target, piece[:count])
+        await pass_on(target, piece[:count])
     target.shutdown(socket.SHUT_WR)
 
 
-async def passed_on(target: socket.socket, piece: memoryview) -> None:
+async def pass_on(target: socket.socket, piece: memoryview) -> None:
     """One piece, when the target has taken all of it."""
     await asyncio.get_running_loop().sock_sendall(target, piece)

@@ -1,11 +1,12 @@
 """One direct connection between two ranks that dial each other at the same moment.
 
 Both sides dial all candidates of the other and listen, all from one local port: the one that the
-NATs have mapped. A SYN that leaves opens the way for the one that comes, so it does not matter who
-is first, and both may end up with several connections. On each of them the two prove that they know
-the key of this attempt, so a stranger that answers at a private address is told apart, and send
-each other 128 KiB, so a path that eats large packets is found now and not in a collective (see
-``trial``). The first side confirms one connection only, and so takes it. So both take the same one.
+NATs have mapped. A SYN that leaves opens the way for the one that comes, so it does not matter
+which is first, and both may end up with several connections. On each of them the two prove that
+they know the key of this attempt, so a stranger that answers at a private address is told apart,
+and send each other 128 KiB, so a path that eats large packets is found now and not in a collective
+(see ``connectivity_check``). The first side confirms one connection only, and so nominates it: both
+take the same one.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from elevon.comm.connect.nat.line import accept, bound, connect, keep_alive
-from elevon.comm.connect.nat.trial import Trial
-from elevon.comm.connect.nat.whereabouts import Address
+from elevon.comm.connect.nat.candidates import Address
+from elevon.comm.connect.nat.channel import accept, bind_shared, connect, keep_alive
+from elevon.comm.connect.nat.connectivity_check import ConnectivityCheck
 from elevon.errors import CommunicatorError, WireError
 
 # Strangers that dial our port cost no more than these.
@@ -32,11 +33,11 @@ MOST_INCOMING = 16
 # it, which is better: a socket that is made anew would refuse the other's SYN meanwhile.
 SHORTEST_PAUSE_S = 0.0005
 LONGEST_PAUSE_S = 0.5
-PATIENCE = 1.02
+PAUSE_GROWTH = 1.02
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Plan:
+class PunchPlan:
     """What both sides know when they begin.
 
     Attributes:
@@ -57,7 +58,7 @@ class Plan:
     within_s: float
 
 
-async def punch(plan: Plan) -> socket.socket:
+async def punch(plan: PunchPlan) -> socket.socket:
     """Connect directly with the other side, which does the same now.
 
     Args:
@@ -74,17 +75,17 @@ async def punch(plan: Plan) -> socket.socket:
 
 
 class _Attempt:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: PunchPlan) -> None:
         self._plan = plan
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._winner: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._choosing = asyncio.Lock()
+        self._nominating = asyncio.Lock()
         self._incoming = 0
         self._tried: dict[str, str] = {}
 
     async def run(self) -> socket.socket:
-        listener = bound(self._plan.port)
+        listener = bind_shared(self._plan.port)
         try:
             listener.listen(MOST_INCOMING)
             self._start(self._accept(listener))
@@ -92,7 +93,7 @@ class _Attempt:
                 self._start(self._dial(target))
             await asyncio.wait({self._over}, timeout=self._plan.within_s)
         except BaseException:
-            self._give_up()
+            self._abandon()
             raise
         finally:
             await self._end()
@@ -100,7 +101,7 @@ class _Attempt:
         if self._over.done():
             self._over.result()
         if self._winner is None:
-            raise CommunicatorError(self._story())
+            raise CommunicatorError(self._report())
         return self._winner
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -110,13 +111,13 @@ class _Attempt:
         return task
 
     def _look(self, task: asyncio.Task[None]) -> None:
-        """Tell of a task that has failed in a way that is nobody's but ours."""
+        """Report a task that has failed in a way that no peer has caused."""
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._over.done():
             self._over.set_exception(error)
 
-    def _give_up(self) -> None:
+    def _abandon(self) -> None:
         self._over.cancel()
         if self._winner is not None:
             self._winner.close()
@@ -133,11 +134,11 @@ class _Attempt:
             if self._incoming >= MOST_INCOMING:
                 connection.close()
                 continue
-            task = self._start(self._welcome(connection, address))
+            task = self._start(self._serve_incoming(connection, address))
             # Not in the task itself: one that is cancelled at once never begins.
             task.add_done_callback(partial(self._close_loser, connection))
 
-    async def _welcome(self, connection: socket.socket, address: Address) -> None:
+    async def _serve_incoming(self, connection: socket.socket, address: Address) -> None:
         self._incoming += 1
         try:
             keep_alive(connection)
@@ -148,17 +149,17 @@ class _Attempt:
             self._incoming -= 1
 
     async def _dial(self, target: Address) -> None:
-        loop, patience = asyncio.get_running_loop(), 1.0
+        loop, growth = asyncio.get_running_loop(), 1.0
         while not self._over.done():
             began = loop.time()
             await self._dial_once(target)
             took = max(loop.time() - began, SHORTEST_PAUSE_S)
-            pause = min(took * patience, LONGEST_PAUSE_S) * random.uniform(0.0, 2.0)
+            pause = min(took * growth, LONGEST_PAUSE_S) * random.uniform(0.0, 2.0)
             await asyncio.wait({self._over}, timeout=pause)
-            patience *= PATIENCE
+            growth *= PAUSE_GROWTH
 
     async def _dial_once(self, target: Address) -> None:
-        connection = bound(self._plan.port)
+        connection = bind_shared(self._plan.port)
         self._note("to", target, "no answer")
         try:
             await connect(connection, target)
@@ -169,21 +170,21 @@ class _Attempt:
             self._close_loser(connection)
 
     async def _try(self, connection: socket.socket) -> None:
-        trial = Trial(connection, self._plan.key, self._plan.first)
-        await trial.test()
+        check = ConnectivityCheck(connection, self._plan.key, self._plan.first)
+        await check.test()
         if self._plan.first:
-            await self._choose(connection, trial)
+            await self._nominate(connection, check)
         else:
-            await trial.confirm()
-            await trial.confirmed()
+            await check.confirm()
+            await check.confirmed()
             self._win(connection)
 
-    async def _choose(self, connection: socket.socket, trial: Trial) -> None:
+    async def _nominate(self, connection: socket.socket, check: ConnectivityCheck) -> None:
         # Held until the other side has confirmed or is gone: at most one is ever in question.
-        async with self._choosing:
+        async with self._nominating:
             if self._winner is None:
-                await trial.confirm()
-                await trial.confirmed()
+                await check.confirm()
+                await check.confirmed()
                 self._win(connection)
 
     def _win(self, connection: socket.socket) -> None:
@@ -195,12 +196,12 @@ class _Attempt:
         if connection is not self._winner:
             connection.close()
 
-    def _note(self, way: str, address: Address, what: object) -> None:
+    def _note(self, direction: str, address: Address, what: object) -> None:
         # Those that dial us may be many; what they did is worth a line, not a list.
-        if way == "to" or len(self._tried) < MOST_INCOMING:
-            self._tried[f"{way} {address[0]}:{address[1]}"] = str(what)
+        if direction == "to" or len(self._tried) < MOST_INCOMING:
+            self._tried[f"{direction} {address[0]}:{address[1]}"] = str(what)
 
-    def _story(self) -> str:
+    def _report(self) -> str:
         tried = "; ".join(f"{address}: {what}" for address, what in self._tried.items())
         return (
             f"no direct connection with {self._plan.peer} within {self._plan.within_s:g} s from"

@@ -1,19 +1,19 @@
-"""The relay: introduces members of a group to each other, and moves the bytes of those in need.
+"""The relay: introduces members of a group to each other, and moves bytes where it has to.
 
 It has two ports, of which the second is for observing only.
 
-Whoever comes proves within seconds that it belongs to a group, before anything else; strangers have
-a bounded number of places. A member attends on one connection, and is rung there when another
-calls; both do that from connections of their own, made beforehand, and these are joined. Everything
-has a limit: the time for a proof, for an answer, for a ring to be taken; the number of pairs, and
-what is held of one pair: a piece for each direction, so a receiver that is slow slows its sender
-and nobody else.
+A peer proves within seconds that it belongs to a group, before anything else; the number of
+unauthenticated peers is bounded. A member is registered by one connection, on which it is told of
+calls. Caller and callee each use an allocation, a connection made beforehand, and these two are
+joined. Everything has a limit: the time for a proof, for an answer, for a message to be taken; the
+number of pairs, and what is held of one pair: a piece for each direction, so a receiver that is
+slow slows its sender and no other member.
 
 What a relay learns: the names of groups and members, their addresses, who talks to whom, when and
 how much. It has no key that members prove themselves to each other with: it cannot pose as one, nor
-change what they agree on. What they then send each other is TLS (``comm.tls``), whatever they do on
-direct connections, so it moves ciphertext of authenticated pairs only. It can read the proofs that
-come before: slots, host names and process numbers.
+change what they agree on. What they then send each other is TLS (``connect.tls``), whatever they do
+on direct connections, so it moves ciphertext of authenticated pairs only. It can read the proofs
+that come before: slots, host names and process numbers.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
-from elevon.comm.connect.nat.errands import (
-    LATER,
+from elevon.comm.connect.nat.channel import SealedChannel, accept, keep_alive, verify_peer
+from elevon.comm.connect.nat.pump import forward_both_ways
+from elevon.comm.connect.nat.requests import (
+    ON_ALLOCATION,
+    Allocate,
     Answer,
-    AnyErrand,
-    Attend,
+    AnyRequest,
     Call,
     FromRelay,
+    IncomingCall,
     Joined,
     Observe,
     Observed,
     Refused,
-    Ring,
-    Wait,
+    Register,
     checked,
-    errand_of,
+    decode_request,
     relaying_key,
 )
-from elevon.comm.connect.nat.line import Line, accept, keep_alive, meet
-from elevon.comm.connect.nat.pump import move_both_ways
 from elevon.errors import WireError
 
 BACKLOG = 1024
@@ -58,34 +58,34 @@ class Limits:
     """What a relay grants.
 
     Attributes:
-        strangers: connections that have not proved themselves yet.
-        attending: members that can be called.
-        waiting: connections from which members mean to call or answer.
+        unauthenticated: connections that have not proved themselves yet.
+        registered: members that can be called.
+        allocations: connections from which members may call or answer.
         pairs: joined at once, or about to be.
-        proof_s: for a proof, and for taking any word of the relay.
+        proof_s: for a proof, and for taking any message of the relay.
         answer_s: from a call to its answer.
     """
 
-    strangers: int = 1024
-    attending: int = 16_384
-    waiting: int = 16_384
+    unauthenticated: int = 1024
+    registered: int = 16_384
+    allocations: int = 16_384
     pairs: int = 4096
     proof_s: float = 5.0
     answer_s: float = 10.0
 
 
 @dataclass
-class Caller:
+class PendingCall:
     """A call that is not answered yet.
 
     Attributes:
         group: in which.
-        answered: gets the line of who answers, and their letter.
+        answered: gets the channel of the member that answers, and its answer.
         ended: whether the pair is no more.
     """
 
     group: tuple[str, int]
-    answered: asyncio.Future[tuple[Line, bytes]] = field(default_factory=asyncio.Future)
+    answered: asyncio.Future[tuple[SealedChannel, bytes]] = field(default_factory=asyncio.Future)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -118,11 +118,11 @@ class RelayServer:
     ) -> None:
         self._secret = secret
         self._limits = limits or Limits()
-        self._strangers = 0
-        self._attending: dict[tuple[tuple[str, int], str], Line] = {}
-        self._calls: dict[bytes, Caller] = {}
+        self._unauthenticated = 0
+        self._registered: dict[tuple[tuple[str, int], str], SealedChannel] = {}
+        self._calls: dict[bytes, PendingCall] = {}
         self._pairs = 0
-        self._waiting = 0
+        self._allocated = 0
         self._epochs: OrderedDict[str, int] = OrderedDict()
         self._sessions: set[asyncio.Task[None]] = set()
         listeners = _listeners(host, port, second_port)
@@ -148,9 +148,9 @@ class RelayServer:
         return self._pairs
 
     @property
-    def attending(self) -> int:
+    def registered(self) -> int:
         """How many members can be called."""
-        return len(self._attending)
+        return len(self._registered)
 
     def close(self) -> None:
         """Stop serving; all pairs are cut. Safe to call twice."""
@@ -183,7 +183,7 @@ class RelayServer:
             try:
                 connection, _ = await accept(listener)
             except OSError:
-                # Out of descriptors: room comes back when somebody leaves.
+                # Out of descriptors: there are some again when a peer leaves.
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), 0.1)
                 continue
@@ -194,131 +194,133 @@ class RelayServer:
             session.add_done_callback(partial(_close, connection))
 
     async def _session(self, connection: socket.socket) -> None:
-        # A stranger, or a member that has gone: its own side tells it.
+        # Not a member, or one that has gone: its own side tells why.
         with contextlib.suppress(OSError, WireError, asyncio.TimeoutError):
-            await self._attend_to(connection)
+            await self._serve_connection(connection)
 
-    async def _attend_to(self, connection: socket.socket) -> None:
-        if self._strangers >= self._limits.strangers:
+    async def _serve_connection(self, connection: socket.socket) -> None:
+        if self._unauthenticated >= self._limits.unauthenticated:
             return
-        self._strangers += 1
+        self._unauthenticated += 1
         try:
             keep_alive(connection)
-            claim, line = await asyncio.wait_for(
-                meet(connection, self._key_for), self._limits.proof_s
+            claim, channel = await asyncio.wait_for(
+                verify_peer(connection, self._key_for), self._limits.proof_s
             )
         finally:
-            self._strangers -= 1
-        errand = errand_of(claim)
-        if await self._is_over(errand, line):
+            self._unauthenticated -= 1
+        request = decode_request(claim)
+        if await self._is_over(request, channel):
             return
-        await self._carry_out(errand, line)
+        await self._handle(request, channel)
 
-    async def _wait(self, errand: Wait, line: Line) -> None:
-        if self._waiting >= self._limits.waiting:
-            await self._say(line, Refused("too many wait here already"))
+    async def _allocate(self, request: Allocate, channel: SealedChannel) -> None:
+        if self._allocated >= self._limits.allocations:
+            await self._send(channel, Refused("too many allocations are held here already"))
             return
-        self._waiting += 1
+        self._allocated += 1
         try:
-            await self._say(line, Observed(line.connection.getpeername(), self.second_port))
-            later = checked(await line.receive(LATER))
+            await self._send(channel, Observed(channel.connection.getpeername(), self.second_port))
+            later = checked(await channel.receive(ON_ALLOCATION))
         finally:
-            self._waiting -= 1
-        if later.group != errand.group:
-            raise WireError(f"{later.group} is not the group that it has proved to be of")
-        if not await self._is_over(later, line):
-            await self._carry_out(later, line)
+            self._allocated -= 1
+        if later.group != request.group:
+            raise WireError(f"{later.group} is not the group that it has proved to belong to")
+        if not await self._is_over(later, channel):
+            await self._handle(later, channel)
 
-    async def _carry_out(self, errand: AnyErrand, line: Line) -> None:
-        if isinstance(errand, Observe):
-            await self._say(line, Observed(line.connection.getpeername(), self.second_port))
-        elif isinstance(errand, Attend):
-            await self._attend(errand, line)
-        elif isinstance(errand, Wait):
-            await self._wait(errand, line)
-        elif isinstance(errand, Call):
-            await self._call(errand, line)
+    async def _handle(self, request: AnyRequest, channel: SealedChannel) -> None:
+        if isinstance(request, Observe):
+            await self._send(channel, Observed(channel.connection.getpeername(), self.second_port))
+        elif isinstance(request, Register):
+            await self._register(request, channel)
+        elif isinstance(request, Allocate):
+            await self._allocate(request, channel)
+        elif isinstance(request, Call):
+            await self._call(request, channel)
         else:
-            await self._answer(errand, line)
+            await self._answer(request, channel)
 
     def _key_for(self, claim: bytes) -> bytes:
-        return relaying_key(self._secret, *errand_of(claim).group)
+        return relaying_key(self._secret, *decode_request(claim).group)
 
-    async def _is_over(self, errand: AnyErrand, line: Line) -> bool:
+    async def _is_over(self, request: AnyRequest, channel: SealedChannel) -> bool:
         """Whether a later epoch of the job has begun; says so, too."""
-        newest = max(errand.epoch, self._epochs.pop(errand.job, errand.epoch))
-        self._epochs[errand.job] = newest
+        newest = max(request.epoch, self._epochs.pop(request.job, request.epoch))
+        self._epochs[request.job] = newest
         if len(self._epochs) > MOST_EPOCHS:
             self._epochs.popitem(last=False)
-        if errand.epoch < newest:
-            reason = f"epoch {errand.epoch} of {errand.job} is over, epoch {newest} has begun"
-            await self._say(line, Refused(reason))
-        return errand.epoch < newest
+        if request.epoch < newest:
+            reason = f"epoch {request.epoch} of {request.job} is over, epoch {newest} has begun"
+            await self._send(channel, Refused(reason))
+        return request.epoch < newest
 
-    async def _attend(self, errand: Attend, line: Line) -> None:
-        key = (errand.group, errand.name)
-        if key in self._attending or len(self._attending) >= self._limits.attending:
-            taken = key in self._attending
-            reason = "a living rank attends under it" if taken else "too many attend here already"
-            await self._say(line, Refused(f"{errand.name}: {reason}"))
+    async def _register(self, request: Register, channel: SealedChannel) -> None:
+        key = (request.group, request.name)
+        if key in self._registered or len(self._registered) >= self._limits.registered:
+            taken = key in self._registered
+            reason = (
+                "a living rank has this name" if taken else "too many are registered here already"
+            )
+            await self._send(channel, Refused(f"{request.name}: {reason}"))
             return
-        self._attending[key] = line
+        self._registered[key] = channel
         try:
-            await self._say(line, Observed(line.connection.getpeername(), self.second_port))
+            await self._send(channel, Observed(channel.connection.getpeername(), self.second_port))
             # It has nothing more to say, so whatever comes is its end.
-            await self._loop.sock_recv(line.connection, 1)
+            await self._loop.sock_recv(channel.connection, 1)
         finally:
-            del self._attending[key]
+            del self._registered[key]
 
-    async def _call(self, errand: Call, line: Line) -> None:
-        attendant = self._attending.get((errand.group, errand.to))
-        if attendant is None or self._pairs >= self._limits.pairs:
-            gone = f"nobody attends as {errand.to}"
+    async def _call(self, request: Call, channel: SealedChannel) -> None:
+        callee = self._registered.get((request.group, request.to))
+        if callee is None or self._pairs >= self._limits.pairs:
+            gone = f"no rank is registered as {request.to}"
             full = f"all {self._limits.pairs} places for pairs are taken"
-            await self._say(line, Refused(gone if attendant is None else full))
+            await self._send(channel, Refused(gone if callee is None else full))
             return
         self._pairs += 1
-        number, caller = secrets.token_bytes(16), Caller(errand.group)
-        self._calls[number] = caller
+        number, pending = secrets.token_bytes(16), PendingCall(request.group)
+        self._calls[number] = pending
         try:
-            await self._ring(attendant, Ring(number, errand.name, errand.letter))
-            await self._join(errand, line, caller)
+            await self._notify(callee, IncomingCall(number, request.name, request.offer))
+            await self._join(request, channel, pending)
         finally:
             self._calls.pop(number, None)
-            caller.answered.cancel()
-            caller.ended.set()
+            pending.answered.cancel()
+            pending.ended.set()
             self._pairs -= 1
 
-    async def _ring(self, attendant: Line, ring: Ring) -> None:
+    async def _notify(self, callee: SealedChannel, incoming: IncomingCall) -> None:
         try:
-            await self._say(attendant, ring)
+            await self._send(callee, incoming)
         except (OSError, asyncio.TimeoutError):
-            # A ring that is half sent has spoilt the line; the attendant comes again.
+            # A message that is half sent has spoilt the channel; the callee registers again.
             with contextlib.suppress(OSError):
-                attendant.connection.shutdown(socket.SHUT_RDWR)
+                callee.connection.shutdown(socket.SHUT_RDWR)
 
-    async def _join(self, errand: Call, line: Line, caller: Caller) -> None:
+    async def _join(self, request: Call, channel: SealedChannel, pending: PendingCall) -> None:
         try:
-            other, letter = await asyncio.wait_for(caller.answered, self._limits.answer_s)
+            other, answer = await asyncio.wait_for(pending.answered, self._limits.answer_s)
         except asyncio.TimeoutError:
-            reason = f"{errand.to} did not answer within {self._limits.answer_s:g} s"
-            await self._say(line, Refused(reason))
+            reason = f"{request.to} did not answer within {self._limits.answer_s:g} s"
+            await self._send(channel, Refused(reason))
             return
         # Both at once: they take it as the moment to dial each other.
-        for end, brought in ((line, letter), (other, b"")):
-            await self._say(end, Joined(end.connection.getpeername(), brought))
-        await move_both_ways(line.connection, other.connection)
+        for end, brought in ((channel, answer), (other, b"")):
+            await self._send(end, Joined(end.connection.getpeername(), brought))
+        await forward_both_ways(channel.connection, other.connection)
 
-    async def _answer(self, errand: Answer, line: Line) -> None:
-        caller = self._calls.get(errand.call)
-        if caller is None or caller.group != errand.group or caller.answered.done():
-            await self._say(line, Refused("nobody waits for this answer any more"))
+    async def _answer(self, request: Answer, channel: SealedChannel) -> None:
+        pending = self._calls.get(request.call)
+        if pending is None or pending.group != request.group or pending.answered.done():
+            await self._send(channel, Refused("no call waits for this answer any more"))
             return
-        caller.answered.set_result((line, errand.letter))
-        await caller.ended.wait()
+        pending.answered.set_result((channel, request.answer))
+        await pending.ended.wait()
 
-    async def _say(self, line: Line, message: FromRelay) -> None:
-        await asyncio.wait_for(line.send(message), self._limits.proof_s)
+    async def _send(self, channel: SealedChannel, message: FromRelay) -> None:
+        await asyncio.wait_for(channel.send(message), self._limits.proof_s)
 
 
 def _close(connection: socket.socket, _: object) -> None:

@@ -1,4 +1,4 @@
-"""Sockets on an event loop: bound to a shared port, proved, and with sealed messages.
+"""Sockets on an event loop: bound to a shared port, authenticated, and with sealed messages.
 
 Sockets stay plain, no transport wraps them: a connection that is ready goes to the compiled engine,
 and not a byte of it may have been read ahead. Deadlines are the caller's: it waits with
@@ -15,11 +15,11 @@ from typing import TypeVar
 
 import msgspec
 
-from elevon.comm.connect.nat.whereabouts import Address
+from elevon.comm.connect.nat.candidates import Address
 from elevon.comm.security import proof
 from elevon.errors import WireError
 
-# NATs forget a connection that is idle for minutes, the impatient ones after 30 s.
+# NATs forget a connection that is idle for minutes, some after 30 s.
 KEEPALIVE_IDLE_S = 20
 KEEPALIVE_EVERY_S = 5
 KEEPALIVE_PROBES = 3
@@ -27,7 +27,7 @@ KEEPALIVE_PROBES = 3
 M = TypeVar("M")
 
 
-def bound(port: int = 0) -> socket.socket:
+def bind_shared(port: int = 0) -> socket.socket:
     """A socket on a local port that others of this process may use too; 0 is any free port.
 
     A NAT maps a port, not a socket: what is to come through the mapping has to use the same one.
@@ -86,7 +86,7 @@ async def connect(connection: socket.socket, address: Address) -> None:
     """Connect, and set the options of every connection.
 
     Raises:
-        OSError: nobody answers there.
+        OSError: no process answers there.
     """
     await asyncio.get_running_loop().sock_connect(connection, address)
     keep_alive(connection)
@@ -114,7 +114,7 @@ async def receive(connection: socket.socket, count: int) -> bytes:
     return bytes(received)
 
 
-class Line:
+class SealedChannel:
     """A connection after the proof: sealed messages, each good for its place only.
 
     Args:
@@ -128,8 +128,8 @@ class Line:
     """
 
     def __init__(self, connection: socket.socket, session: bytes, dials: bool) -> None:
-        ways = ("from dialing", "from accepting")
-        outgoing, incoming = ways if dials else reversed(ways)
+        directions = ("from dialing", "from accepting")
+        outgoing, incoming = directions if dials else reversed(directions)
         self.connection = connection
         self.session = session
         self._outgoing = proof.Seal(session, outgoing)
@@ -158,7 +158,7 @@ class Line:
             raise WireError(f"the other side said something out of turn: {error}") from error
 
 
-async def prove(connection: socket.socket, key: bytes, claim: bytes) -> Line:
+async def prove(connection: socket.socket, key: bytes, claim: bytes) -> SealedChannel:
     """The dialing side's part of the mutual proof.
 
     Raises:
@@ -170,21 +170,23 @@ async def prove(connection: socket.socket, key: bytes, claim: bytes) -> Line:
     proved = proof.prove(challenge, key, claim)
     await send(connection, proved.message)
     proof.check_answer(proved, await receive(connection, proof.CODE_BYTES))
-    return Line(connection, proved.session, dials=True)
+    return SealedChannel(connection, proved.session, dials=True)
 
 
-async def meet(connection: socket.socket, key_for: Callable[[bytes], bytes]) -> tuple[bytes, Line]:
+async def verify_peer(
+    connection: socket.socket, key_for: Callable[[bytes], bytes]
+) -> tuple[bytes, SealedChannel]:
     """The accepting side's part.
 
     Args:
-        connection: of the stranger.
+        connection: of the peer.
         key_for: gives the key that a claim has to be proved with; raises WireError to refuse it.
 
     Returns:
-        The claim, which is proved, and the line.
+        The claim, which is proved, and the channel.
 
     Raises:
-        OSError: the stranger is gone.
+        OSError: the peer is gone.
         WireError: it does not know the key.
     """
     challenge = proof.challenge()
@@ -195,4 +197,4 @@ async def meet(connection: socket.socket, key_for: Callable[[bytes], bytes]) -> 
     claim = proof.claim_of(body)
     proved = proof.check(challenge, body, key_for(claim))
     await send(connection, proved.answer)
-    return claim, Line(connection, proved.session, dials=False)
+    return claim, SealedChannel(connection, proved.session, dials=False)

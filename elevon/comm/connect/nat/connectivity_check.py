@@ -1,4 +1,4 @@
-"""What two sides say on a direct connection before one of them takes it.
+"""The check of a direct connection by both sides, before one of them nominates it.
 
 Each side sends a number and a code of the attempt's key over it, behind that 128 KiB that the other
 can foretell, and when all of the other's have come a code over both numbers: "I am of this attempt,
@@ -17,7 +17,7 @@ import hmac
 import secrets
 import socket
 
-from elevon.comm.connect.nat.line import receive, send
+from elevon.comm.connect.nat.channel import receive, send
 from elevon.comm.security import proof
 from elevon.errors import WireError
 
@@ -27,8 +27,8 @@ HELLO_BYTES = proof.NONCE_BYTES + proof.CODE_BYTES
 _SIDES = ("first", "second")
 
 
-class Trial:
-    """One side of it.
+class ConnectivityCheck:
+    """One side of the check.
 
     Args:
         connection: non-blocking; stays the caller's.
@@ -44,7 +44,7 @@ class Trial:
         self._final_key = b""
 
     async def test(self) -> None:
-        """Prove who we are and have the other do it; move the test's bytes both ways.
+        """Authenticate, have the other side do it, and move the test's bytes both ways.
 
         Raises:
             OSError: the other side is gone.
@@ -53,7 +53,7 @@ class Trial:
         known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         sending = asyncio.ensure_future(self._send(known))
         try:
-            nonce = await self._hear_hello()
+            nonce = await self._receive_hello()
             known.set_result(None)
             received = await receive(self._connection, TEST_BYTES)
             await sending
@@ -87,7 +87,7 @@ class Trial:
         await known
         await send(self._connection, pattern[BLIND_BYTES:])
 
-    async def _hear_hello(self) -> bytes:
+    async def _receive_hello(self) -> bytes:
         said = await receive(self._connection, HELLO_BYTES)
         nonce, code = said[: proof.NONCE_BYTES], said[proof.NONCE_BYTES :]
         if not hmac.compare_digest(code, self._hello(self._theirs, nonce)):
