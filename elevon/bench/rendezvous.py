@@ -27,7 +27,7 @@ from elevon.cli.common import count, counts, json_option
 from elevon.comm.connect.rendezvous import (
     GroupKeys,
     GroupName,
-    Joining,
+    JoinRequest,
     Membership,
     join,
     rendezvous_secret,
@@ -143,17 +143,17 @@ def _meet(pool: ThreadPoolExecutor, address: str, ranks: int) -> float:
     name = GroupName(f"bench-{secrets.token_hex(8)}", 1)
     key = GroupKeys.of(SESSION, name).joining
     members = [
-        Joining(f"rank {slot}", slot, ranks, ("127.0.0.1",), 1, f"rank {slot}", WITHIN_S)
+        JoinRequest(f"rank {slot}", slot, ranks, ("127.0.0.1",), 1, f"rank {slot}", WITHIN_S)
         for slot in range(ranks)
     ]
 
-    def come(joining: Joining) -> Membership:
-        membership = join(address, name, key, joining)
+    def join_one(request: JoinRequest) -> Membership:
+        membership = join(address, name, key, request)
         membership.complete()
         return membership
 
     started = time.perf_counter()
-    coming = [pool.submit(come, member) for member in members]
+    coming = [pool.submit(join_one, member) for member in members]
     ended, _ = wait(coming, return_when=FIRST_EXCEPTION)
     held = [each.result() for each in ended]  # raises what the first that failed has raised
     seconds = time.perf_counter() - started

@@ -109,6 +109,6 @@ def test_purposes_do_not_run_into_each_other() -> None:
 def test_each_group_has_its_keys_and_the_rendezvous_only_one_of_them() -> None:
     first, next_epoch = (GroupKeys.of(KEY, GroupName("job", epoch)) for epoch in (1, 2))
 
-    assert len({first.joining, first.meeting, next_epoch.joining, next_epoch.meeting}) == 4
+    assert len({first.joining, first.peering, next_epoch.joining, next_epoch.peering}) == 4
     assert proof.derive(rendezvous_secret(KEY), "job", "1") == first.joining
     assert first.joining.hex() not in repr(first)

@@ -17,10 +17,10 @@ import pytest
 from elevon.comm.connect.rendezvous import (
     GroupKeys,
     GroupName,
-    Joining,
+    JoinRequest,
     Membership,
     join,
-    redis_board,
+    redis_group,
 )
 from elevon.comm.connect.rendezvous.redis_client import RedisMembership
 from elevon.comm.tcp import JoinConfig, TcpWorld, join_world
@@ -71,9 +71,11 @@ def joins(url: str, group: GroupName) -> Iterator[Join]:
         membership.close()
 
 
-def joining(slot: int, size: int, **other: Any) -> Joining:
+def joining(slot: int, size: int, **other: Any) -> JoinRequest:
     worker = f"rank {slot}"
-    made = Joining(worker, slot, size, ("10.0.0.1",), 1000 + slot, f"pid of {worker}", PATIENCE_S)
+    made = JoinRequest(
+        worker, slot, size, ("10.0.0.1",), 1000 + slot, f"pid of {worker}", PATIENCE_S
+    )
     return msgspec.structs.replace(made, **other)
 
 
@@ -89,7 +91,7 @@ def entry_of(client: Any) -> bytes:
 
 
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_board, "LEASE_S", LEASE_S)
+    monkeypatch.setattr(redis_group, "LEASE_S", LEASE_S)
 
 
 def test_a_world_of_real_connections(url: str, group: GroupName) -> None:
@@ -114,11 +116,11 @@ def test_a_world_of_real_connections(url: str, group: GroupName) -> None:
 def test_whoever_comes_later_hears_of_all_before(joins: Join) -> None:
     first, second, third = joins(2, 3), joins(0, 3), joins(1, 3)
 
-    heard = [[member.slot for member in each.welcome.members] for each in (first, second, third)]
+    heard = [[member.slot for member in each.reply.members] for each in (first, second, third)]
     assert heard == [[], [2], [0, 2]]
-    told = third.welcome.members[0]
+    told = third.reply.members[0]
     assert (told.addresses, told.port, told.name) == (("10.0.0.1",), 1000, "pid of rank 0")
-    assert [each.welcome.incarnation for each in (first, second, third)] == [1, 2, 3]
+    assert [each.reply.incarnation for each in (first, second, third)] == [1, 2, 3]
 
 
 def test_many_at_once_get_different_slots(joins: Join) -> None:
@@ -127,7 +129,7 @@ def test_many_at_once_get_different_slots(joins: Join) -> None:
     def come(number: int) -> tuple[int, set[int]]:
         membership = joins(-1, size, worker=f"worker {number}")
         membership.complete()
-        return membership.welcome.slot, {other.slot for other in membership.welcome.members}
+        return membership.reply.slot, {other.slot for other in membership.reply.members}
 
     told = together(*(lambda number=number: come(number) for number in range(size)))
 
@@ -151,7 +153,7 @@ def test_a_rank_asks_as_often_in_a_large_group_as_in_a_small_one(
         return int(client.info("commandstats")["cmdstat_evalsha"]["calls"])
 
     asked(2)  # now Redis knows the scripts
-    # Claim, introduction, ready; and the last one looks at all of them and tells the others.
+    # Lease, introduction, ready; and the last one looks at all of them and tells the others.
     assert [asked(size) for size in (2, 12)] == [2 * 3 + 2, 12 * 3 + 2]
 
 
@@ -163,7 +165,7 @@ def test_whoever_was_to_say_that_all_are_there_may_be_gone(
     assert isinstance(second, RedisMembership)
 
     def gone() -> None:
-        second._board.ready(second._claim)
+        second._group.ready(second._lease)
 
     assert together(first.complete, gone) == [None, None]
 
@@ -172,11 +174,11 @@ def test_a_retry_gets_its_slot_back(joins: Join) -> None:
     slots = {}
     for worker in ("a", "b", "c"):
         membership = joins(-1, 3, worker=worker)
-        slots[worker] = membership.welcome.slot
+        slots[worker] = membership.reply.slot
         membership.close()
 
     assert sorted(slots.values()) == [0, 1, 2]
-    again = {worker: joins(-1, 3, worker=worker).welcome.slot for worker in ("c", "a", "b")}
+    again = {worker: joins(-1, 3, worker=worker).reply.slot for worker in ("c", "a", "b")}
     assert again == slots
 
 
@@ -214,7 +216,7 @@ def test_a_successor_waits_for_the_end_of_its_predecessor(joins: Join) -> None:
     leaving = threading.Timer(0.2, before.close)
     leaving.start()
 
-    assert joins(1).welcome.incarnation == 2
+    assert joins(1).reply.incarnation == 2
     leaving.join()
 
 
@@ -226,7 +228,7 @@ def test_a_rank_that_vanished_loses_its_slot(
 
     successor = joins(0, worker="the next")
 
-    assert (successor.welcome.slot, successor.welcome.incarnation) == (0, 2)
+    assert (successor.reply.slot, successor.reply.incarnation) == (0, 2)
     with pytest.raises(CommunicatorError, match=r"slot 0 of group .* was taken over"):
         vanished.complete()
     vanished.close()  # and does not take the slot from its successor
@@ -238,7 +240,7 @@ def test_whoever_was_silent_when_another_came_is_not_passed_over(joins: Join, cl
     first = joins(0)
     client.hset(entry_of(client), "lease:0", 1)  # long over, and not renewed yet
     second = joins(1)
-    assert second.welcome.members == ()
+    assert second.reply.members == ()
 
     told = together(first.complete, second.complete)
 
@@ -306,9 +308,9 @@ def test_what_somebody_changes_is_not_believed(joins: Join, client: Any, what: s
 
 def test_a_roster_that_no_member_wrote_is_not_believed(joins: Join, client: Any) -> None:
     first = joins(0)
-    client.hset(entry_of(client), mapping={"roster": bytes(40), "upto": 2})
+    client.hset(entry_of(client), mapping={"completed": bytes(40), "completed_upto": 2})
 
-    with pytest.raises(WireError, match="'roster up to incarnation 2' in the store"):
+    with pytest.raises(WireError, match="'completion up to incarnation 2' in the store"):
         first.complete()
 
 

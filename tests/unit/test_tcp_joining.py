@@ -20,7 +20,7 @@ from elevon import _native
 from elevon.comm.connect.rendezvous import (
     GroupKeys,
     GroupName,
-    Joining,
+    JoinRequest,
     RendezvousServer,
     join,
     rendezvous_secret,
@@ -78,8 +78,8 @@ def worlds(config: Callable[..., JoinConfig]) -> Iterator[list[TcpWorld]]:
         world.leave()
 
 
-def joining(slot: int = 0, size: int = 2, **other: Any) -> Joining:
-    made = Joining(f"rank {slot}", slot, size, ("127.0.0.1",), 1234, "a test", 1.0)
+def joining(slot: int = 0, size: int = 2, **other: Any) -> JoinRequest:
+    made = JoinRequest(f"rank {slot}", slot, size, ("127.0.0.1",), 1234, "a test", 1.0)
     return msgspec.structs.replace(made, **other)
 
 
@@ -292,7 +292,7 @@ def test_a_member_that_vanishes_gives_its_slot_back(server: RendezvousServer) ->
 
     held = join(server.address, GROUP, KEYS.joining, joining(0, worker="the next"))
 
-    assert held.welcome.slot == 0
+    assert held.reply.slot == 0
     held.close()
 
 
@@ -313,13 +313,13 @@ def test_the_rendezvous_ends_with_members_inside(server: RendezvousServer) -> No
 def acceptor() -> Iterator[tuple[Acceptor, _native.Mesh]]:
     """Of slot 0 of 2, in its third incarnation."""
     mesh, acceptor = _native.Mesh(0, 2), Acceptor("127.0.0.1")
-    acceptor.start(PeerTable(mesh), KEYS.meeting, 0, 3)
+    acceptor.start(PeerTable(mesh), KEYS.peering, 0, 3)
     yield acceptor, mesh
     acceptor.close()
     mesh.close(0.0)
 
 
-def knock(acceptor: Acceptor, key: bytes = KEYS.meeting, **other: Any) -> socket.socket:
+def knock(acceptor: Acceptor, key: bytes = KEYS.peering, **other: Any) -> socket.socket:
     claim = msgspec.structs.replace(HelloClaim(1, 5, "a test", 0, 3), **other)
     return dial(("127.0.0.1", acceptor.port), key, msgspec.msgpack.encode(claim))[0]
 
@@ -338,7 +338,7 @@ def test_a_member_is_in_when_it_is_answered(acceptor: tuple[Acceptor, _native.Me
     "other",
     [
         {"key": KEYS.joining},
-        {"key": GroupKeys.of(SECRET, GroupName("job", 2)).meeting},
+        {"key": GroupKeys.of(SECRET, GroupName("job", 2)).peering},
         {"to_slot": 1},
         {"to_incarnation": 2},
         {"slot": 0},
@@ -383,7 +383,7 @@ def test_whoever_finds_no_room_waits_for_it(monkeypatch: pytest.MonkeyPatch, whe
             inside, mesh = Acceptor("127.0.0.1"), _native.Mesh(0, 2)
             opened.callback(mesh.close, 0.0)
             opened.callback(inside.close)
-            inside.start(PeerTable(mesh), KEYS.meeting, 0, 3)
+            inside.start(PeerTable(mesh), KEYS.peering, 0, 3)
             port, come = inside.port, lambda: knock(inside)
         else:
             server = RendezvousServer(rendezvous_secret(SECRET))
@@ -417,9 +417,9 @@ def test_members_are_reached_where_they_were_seen() -> None:
     group = registry.group(GROUP, 2, now=0.0)
 
     registry.enter(group, 0, joining(), "10.0.0.1")
-    welcome = registry.enter(group, 1, joining(1), "127.0.0.1")
+    reply = registry.enter(group, 1, joining(1), "127.0.0.1")
 
-    assert [member.addresses for member in welcome.members] == [("127.0.0.1", "10.0.0.1")]
+    assert [member.addresses for member in reply.members] == [("127.0.0.1", "10.0.0.1")]
     assert group.members[1].addresses == ("127.0.0.1",)
 
 
@@ -435,7 +435,7 @@ def test_a_slot_that_was_left_is_kept_while_there_are_fresh_ones() -> None:
 
     def come(worker: str) -> int:
         wish = joining(-1, 3, worker=worker)
-        slot = registry.wanted(group, wish)
+        slot = registry.slot_for(group, wish)
         registry.enter(group, slot, wish, "127.0.0.1")
         return slot
 
@@ -459,6 +459,6 @@ def test_the_next_of_thousands_is_told_of_all(server: RendezvousServer) -> None:
 
     last = join(server.address, GROUP, KEYS.joining, joining(-1, size, deadline_s=PATIENCE_S))
 
-    assert last.welcome.slot == size - 1
-    assert [member.slot for member in last.welcome.members] == list(range(size - 1))
+    assert last.reply.slot == size - 1
+    assert [member.slot for member in last.reply.members] == list(range(size - 1))
     last.close()

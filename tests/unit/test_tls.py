@@ -44,7 +44,7 @@ from tests.support.tcp import connected_pair, without_cryptography
 
 SECRET = secrets.token_bytes(32)
 GROUP = GroupName("job", 1)
-KEY = GroupKeys.of(SECRET, GROUP).meeting
+KEY = GroupKeys.of(SECRET, GROUP).peering
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 20.0
 NOTICED_WITHIN_S = 2.0

@@ -1,4 +1,4 @@
-"""A connection to a Redis, and its failures in our words.
+"""A connection to a Redis, and its failures as our errors.
 
 The client library is an extra and is loaded here only.
 """
@@ -29,7 +29,7 @@ class RedisLink:
         within_s: seconds for a connection and for each answer.
 
     Raises:
-        UsageError: the URL is none, or the client library is not installed.
+        UsageError: the URL is not one of a Redis, or the client library is not installed.
     """
 
     def __init__(self, url: str, within_s: float = ANSWER_WITHIN_S) -> None:
@@ -47,7 +47,7 @@ class RedisLink:
             raise UsageError(f"{self.where} is not the URL of a Redis: {error}") from error
 
     @contextlib.contextmanager
-    def asking(self) -> Iterator[Any]:
+    def commands(self) -> Iterator[Any]:
         """The client, for some commands.
 
         Raises:

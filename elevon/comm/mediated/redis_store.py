@@ -36,7 +36,7 @@ class RedisStore:
 
     def __init__(self, url: str, job: str, epoch: int, kept_s: float = KEPT_S) -> None:
         self._link = RedisLink(url)
-        with self._link.asking() as client:
+        with self._link.commands() as client:
             client.ping()  # told now, and not by the first collective
         self._kept_s = kept_s
         # Braces keep all of a job on one node of a cluster, where one command may wait for several.
@@ -49,7 +49,7 @@ class RedisStore:
 
     def put(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """See Store."""
-        with self._link.asking() as client:
+        with self._link.commands() as client:
             for some in _by_size(objects):
                 commands = client.pipeline(transaction=False)
                 for name, value in some:
@@ -65,13 +65,13 @@ class RedisStore:
         found = self._look(keys) if deadline.passed else None
         while found is None and latch.failure is None and not deadline.passed:
             wait_s = max(min(deadline.left_s, WAIT_AT_MOST_S), WAIT_AT_LEAST_S)
-            with self._link.asking() as client:
+            with self._link.commands() as client:
                 found = client.blpop(keys, timeout=wait_s)
         return None if found is None else (found[0].decode()[len(self._prefix) :], found[1])
 
     def _look(self, keys: list[str]) -> tuple[bytes, bytes] | None:
         # Redis ends a wait up to a tenth of a second late, so a look is no short wait.
-        with self._link.asking() as client:
+        with self._link.commands() as client:
             for key in keys:
                 value = client.lpop(key)
                 if value is not None:

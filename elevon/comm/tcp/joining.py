@@ -17,10 +17,10 @@ from elevon.comm.connect.nat import NatConfig, NatEndpoint, NatKeys
 from elevon.comm.connect.rendezvous import (
     GroupKeys,
     GroupName,
-    Joining,
+    JoinReply,
+    JoinRequest,
     Member,
     Membership,
-    Welcome,
     join,
 )
 from elevon.comm.connect.sockets import dial, prove_on
@@ -84,7 +84,7 @@ def join_world(config: JoinConfig, secret: bytes) -> TcpWorld:
     Raises:
         CommunicatorError: not all came in time, or no slot is free; names those that are missing.
         WireError: a peer does not know the secret.
-        UsageError: TLS is wanted and its package is not installed.
+        UsageError: TLS is slot_for and its package is not installed.
     """
     nat = NatEndpoint(_nat_config(config, secret)) if config.relay else None
     try:
@@ -105,13 +105,13 @@ def _join(config: JoinConfig, secret: bytes, nat: NatEndpoint | None) -> TcpWorl
         request = _join_request(config, acceptor.port, nat)
         membership = join(config.rendezvous, config.group, keys.joining, request)
         undo.pop_all()
-    mesh = _native.Mesh(membership.welcome.slot, config.size, config.shares_memory)
+    mesh = _native.Mesh(membership.reply.slot, config.size, config.shares_memory)
     held = (acceptor, membership) if nat is None else (nat, acceptor, membership)
-    dialer = _Dialer(keys.meeting, nat, tls)
+    dialer = _Dialer(keys.peering, nat, tls)
     links = _start_acceptor(mesh, acceptor, membership, dialer)
     world = TcpWorld(mesh, held, tls, links)
     try:
-        if not config.lazy or membership.welcome.incarnation > config.size:
+        if not config.lazy or membership.reply.incarnation > config.size:
             links.connect_all()
         membership.complete()
     except BaseException:
@@ -177,7 +177,7 @@ def _wrapped(
 def _start_acceptor(
     mesh: _native.Mesh, acceptor: Acceptor, membership: Membership, dialer: _Dialer
 ) -> Links:
-    me, peers = membership.welcome, PeerTable(mesh)
+    me, peers = membership.reply, PeerTable(mesh)
     acceptor.start(peers, dialer.key, me.slot, me.incarnation)
     if dialer.nat is not None:
         accepting = threading.Thread(
@@ -190,7 +190,7 @@ def _start_acceptor(
     return Links(peers, me.members, partial(_connect, peers, dialer, me))
 
 
-def _connect(peers: PeerTable, dialer: _Dialer, me: Welcome, member: Member) -> None:
+def _connect(peers: PeerTable, dialer: _Dialer, me: JoinReply, member: Member) -> None:
     claim = HelloClaim(
         slot=me.slot,
         incarnation=me.incarnation,
@@ -228,8 +228,8 @@ def _reach(member: Member, dialer: _Dialer, claim: HelloClaim) -> socket.socket:
     )
 
 
-def _join_request(config: JoinConfig, port: int, nat: NatEndpoint | None) -> Joining:
-    return Joining(
+def _join_request(config: JoinConfig, port: int, nat: NatEndpoint | None) -> JoinRequest:
+    return JoinRequest(
         worker=config.worker,
         slot=config.slot,
         size=config.size,

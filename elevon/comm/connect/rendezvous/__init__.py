@@ -2,21 +2,23 @@
 
 In the order in which they build on each other::
 
-    messages    what is said, and the keys that it is said with
-    registry    who has which slot of which group; pure
-    server      the registry behind a socket
-    client      a rank's side
-    redis_board, redis_client   the same over a Redis, where no server of ours runs
-    anywhere    one or the other, by the address
+    messages       what is said, and the keys that it is said with
+    registry       which rank has which slot of which group; pure
+    server         the registry behind a socket
+    client         a rank's side
+    redis_scripts  the same rules as the registry's, for a Redis, where no server of ours runs
+    redis_group    a group's entry there
+    redis_client   a rank's side of that
+    membership     one or the other, by the address
 """
 
-from elevon.comm.connect.rendezvous.anywhere import Membership, join
+from elevon.comm.connect.rendezvous.membership import Membership, join
 from elevon.comm.connect.rendezvous.messages import (
     GroupKeys,
     GroupName,
-    Joining,
+    JoinReply,
+    JoinRequest,
     Member,
-    Welcome,
     rendezvous_secret,
 )
 from elevon.comm.connect.rendezvous.server import RendezvousServer
@@ -24,11 +26,11 @@ from elevon.comm.connect.rendezvous.server import RendezvousServer
 __all__ = [
     "GroupKeys",
     "GroupName",
-    "Joining",
+    "JoinReply",
+    "JoinRequest",
     "Member",
     "Membership",
     "RendezvousServer",
-    "Welcome",
     "join",
     "rendezvous_secret",
 ]

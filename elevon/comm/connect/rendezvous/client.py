@@ -12,48 +12,48 @@ from typing import TypeVar
 import msgspec
 
 from elevon.comm.connect.rendezvous.messages import (
-    LONGEST_WELCOME,
+    LONGEST_REPLY,
     Complete,
     FromRank,
     FromRendezvous,
     GroupName,
-    Joining,
+    JoinReply,
+    JoinRequest,
     Ready,
     Refused,
-    Welcome,
 )
 from elevon.comm.connect.rendezvous.registry import check
 from elevon.comm.connect.sockets import TimedSocket, dial, receive_exactly
 from elevon.comm.security import proof
 from elevon.errors import CommunicatorError, WireError
 
-# The rendezvous' own word about a deadline has to have the time to arrive.
+# The rendezvous' own error about a deadline has to have the time to arrive.
 GRACE_S = 2.0
 
-M = TypeVar("M", Welcome, Complete)
+M = TypeVar("M", JoinReply, Complete)
 _DECODER: msgspec.msgpack.Decoder[FromRendezvous] = msgspec.msgpack.Decoder(FromRendezvous)
 
 
-class Membership:
+class ServerMembership:
     """A slot of a group, held as long as this is open.
 
     Attributes:
-        welcome: the slot, and who was there before.
+        reply: the slot, and the members that were there before.
     """
 
-    def __init__(self, connection: socket.socket, session: bytes, joining: Joining) -> None:
+    def __init__(self, connection: socket.socket, session: bytes, request: JoinRequest) -> None:
         self._connection = connection
         self._outgoing = proof.Seal(session, "to rendezvous")
         self._incoming = proof.Seal(session, "to rank")
-        self._deadline = time.monotonic() + joining.deadline_s + GRACE_S
-        self._send(joining)
-        self.welcome = self._receive(Welcome)
+        self._deadline = time.monotonic() + request.deadline_s + GRACE_S
+        self._send(request)
+        self.reply = self._receive(JoinReply)
 
     def complete(self) -> None:
-        """Say that all who were there before are connected, and wait for all others.
+        """Say that all earlier members are connected, and wait for all others.
 
         Raises:
-            CommunicatorError: not all came in time; the message names who is missing.
+            CommunicatorError: not all came in time; the message names the missing.
         """
         self._send(Ready())
         self._receive(Complete)
@@ -73,7 +73,7 @@ class Membership:
         remaining = TimedSocket(self._connection, self._deadline)
         try:
             prefix = receive_exactly(remaining, proof.PREFIX_BYTES)
-            length = proof.length_of(prefix, LONGEST_WELCOME)
+            length = proof.length_of(prefix, LONGEST_REPLY)
             code = receive_exactly(remaining, proof.CODE_BYTES)
             payload = receive_exactly(remaining, length)
         except OSError as error:
@@ -86,33 +86,33 @@ class Membership:
         return message
 
 
-def join(address: str, name: GroupName, key: bytes, joining: Joining) -> Membership:
+def join(address: str, name: GroupName, key: bytes, request: JoinRequest) -> ServerMembership:
     """Join a group at a rendezvous.
 
     Args:
         address: "host:port" of the rendezvous.
         name: the group.
         key: its joining key.
-        joining: who we are.
+        request: what this rank wants.
 
     Returns:
-        The membership; its welcome names the members to dial.
+        The membership; its reply names the members to dial.
 
     Raises:
-        UsageError: a field of ``joining`` is out of bounds.
+        UsageError: a field of ``request`` is out of bounds.
         CommunicatorError: there is no place, or no rendezvous.
-        WireError: what answers does not know the key, or took us for somebody who does not.
+        WireError: what answers does not know the key, or took us for one that does not.
     """
-    check(joining)
+    check(request)
     host, _, port = address.rpartition(":")
     try:
         connection, session = dial(
-            (host, int(port)), key, msgspec.msgpack.encode(name), joining.deadline_s
+            (host, int(port)), key, msgspec.msgpack.encode(name), request.deadline_s
         )
     except OSError as error:
         raise CommunicatorError(f"no rendezvous at {address}: {error}") from error
     try:
-        return Membership(connection, session, joining)
+        return ServerMembership(connection, session, request)
     except BaseException:
         connection.close()
         raise

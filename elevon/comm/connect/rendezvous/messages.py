@@ -17,7 +17,7 @@ MOST_MEMBERS = 16_384
 LONGEST_NAME = 256
 MOST_ADDRESSES = 8
 # What a rank takes from a rendezvous that has proved itself: all members, with all they may say.
-LONGEST_WELCOME = MOST_MEMBERS * LONGEST_NAME * (MOST_ADDRESSES + 2)
+LONGEST_REPLY = MOST_MEMBERS * LONGEST_NAME * (MOST_ADDRESSES + 2)
 
 
 class GroupName(msgspec.Struct, frozen=True):
@@ -36,11 +36,11 @@ class GroupKeys:
 
     Attributes:
         joining: proves membership to the rendezvous.
-        meeting: proves membership to other members; the rendezvous does not have it.
+        peering: proves membership to other members; the rendezvous does not have it.
     """
 
     joining: bytes
-    meeting: bytes
+    peering: bytes
 
     @classmethod
     def of(cls, secret: bytes, name: GroupName) -> GroupKeys:
@@ -48,12 +48,12 @@ class GroupKeys:
         group = (name.job, str(name.epoch))
         return cls(
             proof.derive(rendezvous_secret(secret), *group),
-            proof.derive(secret, "meeting", *group),
+            proof.derive(secret, "peering", *group),
         )
 
 
 def rendezvous_secret(secret: bytes) -> bytes:
-    """What a rendezvous has to know of a session: enough to check who joins, and no more."""
+    """What a rendezvous has to know of a session: enough to check its members, and no more."""
     return proof.derive(secret, "rendezvous")
 
 
@@ -75,11 +75,11 @@ class Member(msgspec.Struct, frozen=True):
     name: str
 
 
-class Joining(msgspec.Struct, frozen=True, tag=True):
+class JoinRequest(msgspec.Struct, frozen=True, tag=True):
     """A rank wants its slot.
 
     Attributes:
-        worker: the rank's own id; whoever comes again under it gets the same slot.
+        worker: the rank's own id; a process that joins again under it gets the same slot.
         slot: the slot that it is to have, or -1 for any.
         size: how many ranks the group is to have.
         addresses: hosts under which it may be reached.
@@ -98,11 +98,11 @@ class Joining(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The rank has connected to all that were there before it."""
+    """The rank has connected with all that were there before it."""
 
 
-class Welcome(msgspec.Struct, frozen=True, tag=True):
-    """The slot, and who is there already: the newcomer dials them."""
+class JoinReply(msgspec.Struct, frozen=True, tag=True):
+    """The slot, and the members that are there already: the newcomer dials them."""
 
     slot: int
     incarnation: int
@@ -114,10 +114,10 @@ class Complete(msgspec.Struct, frozen=True, tag=True):
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """There is no place, or not all came in time."""
+    """No slot is free, or not all members joined in time."""
 
     reason: str
 
 
-FromRank: TypeAlias = Joining | Ready
-FromRendezvous: TypeAlias = Welcome | Complete | Refused
+FromRank: TypeAlias = JoinRequest | Ready
+FromRendezvous: TypeAlias = JoinReply | Complete | Refused

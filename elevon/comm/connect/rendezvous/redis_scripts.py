@@ -9,11 +9,11 @@ KEYS are the group's entry, a hash, and the newest epoch of its job. The entry h
     owner:SLOT              the last worker there
     incarnation:SLOT        of its holder
     lease:SLOT              until when, in ms of Redis' clock
-    member:SLOT, ready:SLOT what its holder has said
+    member:SLOT, ready:SLOT what its holder has said, signed
     readies                 how many are ready
-    roster, upto            the incarnations of a complete group, and the newest of them
+    completed, completed_upto  the incarnations of a complete group, signed, and the newest
 
-No script looks at every slot in the usual case but the two that say who is there: joining costs the
+No script looks at every slot in the usual case but the two that list the holders: joining costs the
 same in a group of ten and of thousands.
 """
 
@@ -28,7 +28,7 @@ local group, slot = KEYS[1], ARGV[1]
 local function field(name, of) return redis.call('HGET', group, name .. ':' .. of) end
 local function lives(lease) return lease and tonumber(lease) > now end
 local function ours() return field('incarnation', slot) == ARGV[2] end
-local function told(what) redis.call('PUBLISH', group .. ':changed', what) end
+local function publish(what) redis.call('PUBLISH', group .. ':changed', what) end
 local function unready(of)
   local gone = redis.call('HDEL', group, 'ready:' .. of)
   if gone == 1 then redis.call('HINCRBY', group, 'readies', -1) end
@@ -38,7 +38,7 @@ local function renew(lease_ms, kept_ms)
   redis.call('PEXPIRE', group, kept_ms)
   redis.call('PEXPIRE', KEYS[2], kept_ms)
 end
--- Slot, incarnation and words of the living among some slots; unpack takes some thousands.
+-- Slot, incarnation and signed words of the living among some slots; unpack takes some thousands.
 local function living(slots)
   local found = {}
   for first = 1, #slots, 1000 do
@@ -66,12 +66,12 @@ local function all_slots()
 end
 """
 
-#: As Registry.wanted: the worker's own slot, the wished one, a fresh one, any that is free.
-#: ARGV: wish, epoch, size, worker, lease in ms, ms that the entry is kept.
+#: As Registry.slot_for: the worker's own slot, the wanted one, a fresh one, any that is free.
+#: ARGV: wanted slot, epoch, size, worker, lease in ms, ms that the entry is kept.
 CLAIM: Final = (
     _START
     + """
-local wish, epoch, size, worker = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local wanted, epoch, size, worker = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local newest = redis.call('GET', KEYS[2])
 if newest and tonumber(newest) > epoch then return {'over', newest} end
 local had = redis.call('HGET', group, 'size')
@@ -79,8 +79,8 @@ if had and tonumber(had) ~= size then return {'size', had} end
 redis.call('HSET', group, 'size', size)
 
 local known = tonumber(field('worker', worker) or -1)
-local chosen = wish
-if known >= 0 and (wish == -1 or wish == known) then chosen = known end
+local chosen = wanted
+if known >= 0 and (wanted == -1 or wanted == known) then chosen = known end
 if chosen == -1 then
   local fresh = tonumber(redis.call('HGET', group, 'fresh') or 0)
   while fresh < size and field('owner', fresh) do fresh = fresh + 1 end
@@ -120,7 +120,8 @@ return 1
 """
 )
 
-#: ARGV: as RENEW, and the member. Gives who came before, or nothing where the slot is not ours.
+#: ARGV: as RENEW, and the signed member. Gives the earlier holders, or nothing where the slot is
+#: not ours.
 INTRODUCE: Final = (
     _START
     + """
@@ -135,7 +136,8 @@ return before
 """
 )
 
-#: ARGV: as RENEW, and the word. Gives 0 where the slot is not ours, 2 where now all are ready.
+#: ARGV: as RENEW, and the signed word. Gives 0 where the slot is not ours, 2 where now all are
+#: ready.
 READY: Final = (
     _START
     + """
@@ -149,13 +151,13 @@ return 1
 """
 )
 
-#: ARGV: as RENEW, the roster and its newest incarnation.
-CONCLUDE: Final = (
+#: ARGV: as RENEW, the signed incarnations and the newest of them.
+ANNOUNCE: Final = (
     _START
     + """
 if not ours() then return 0 end
-redis.call('HSET', group, 'roster', ARGV[5], 'upto', ARGV[6])
-told('complete')
+redis.call('HSET', group, 'completed', ARGV[5], 'completed_upto', ARGV[6])
+publish('complete')
 return 1
 """
 )
@@ -167,7 +169,7 @@ RELEASE: Final = (
 if not ours() then return 0 end
 redis.call('HDEL', group, 'member:' .. slot, 'lease:' .. slot, 'incarnation:' .. slot)
 unready(slot)
-told('free')
+publish('free')
 return 1
 """
 )

@@ -1,4 +1,4 @@
-"""Who has which slot of which group, and who is missing.
+"""Which rank has which slot of which group, and which are missing.
 
 Pure: time is an argument, nothing waits.
 """
@@ -13,9 +13,9 @@ from elevon.comm.connect.rendezvous.messages import (
     MOST_ADDRESSES,
     MOST_MEMBERS,
     GroupName,
-    Joining,
+    JoinReply,
+    JoinRequest,
     Member,
-    Welcome,
 )
 from elevon.errors import CommunicatorError, UsageError
 
@@ -60,7 +60,7 @@ class Group:
         return min(set(range(self.size)).difference(self.members), default=None)
 
     def missing(self) -> str:
-        """Who is not there, for messages."""
+        """What is missing, for messages."""
         away = set(range(self.size)) - set(self.members)
         gone = sorted(away & set(self.slot_of.values()))
         absent = sorted(away.difference(gone))
@@ -105,44 +105,44 @@ class Registry:
             raise UsageError(f"group {name}: it has {group.size} ranks, not {size}")
         return group
 
-    def wanted(self, group: Group, joining: Joining) -> int:
+    def slot_for(self, group: Group, request: JoinRequest) -> int:
         """The slot for a rank; it may still be held by a living one.
 
         Raises:
             UsageError: what it asks for cannot be.
         """
-        check(joining)
-        known = group.slot_of.get(joining.worker)
-        if joining.slot >= group.size:
-            raise UsageError(f"there is no slot {joining.slot} in a group of {group.size}")
-        if known is not None and joining.slot in (-1, known):
+        check(request)
+        known = group.slot_of.get(request.worker)
+        if request.slot >= group.size:
+            raise UsageError(f"there is no slot {request.slot} in a group of {group.size}")
+        if known is not None and request.slot in (-1, known):
             return known
-        if joining.slot >= 0:
-            return joining.slot
+        if request.slot >= 0:
+            return request.slot
         free = group.free()
         if free is None:
             raise CommunicatorError(f"all {group.size} slots are held by living ranks")
         return free
 
-    def enter(self, group: Group, slot: int, joining: Joining, observed: str) -> Welcome:
+    def enter(self, group: Group, slot: int, request: JoinRequest, observed: str) -> JoinReply:
         """Give a free slot to a rank.
 
         Args:
             group: its group.
             slot: the slot, which nobody holds.
-            joining: what it said.
+            request: what it asked for.
             observed: the address that it was seen to come from.
         """
         before = tuple(group.members[other] for other in sorted(group.members))
         group.incarnations += 1
-        addresses = tuple(dict.fromkeys((*joining.addresses, observed)))
+        addresses = tuple(dict.fromkeys((*request.addresses, observed)))
         group.members[slot] = Member(
-            slot, group.incarnations, addresses, joining.port, joining.name
+            slot, group.incarnations, addresses, request.port, request.name
         )
-        group.slot_of[joining.worker] = slot
+        group.slot_of[request.worker] = slot
         group.given.add(slot)
         group.empty_since = math.inf
-        return Welcome(slot, group.incarnations, before)
+        return JoinReply(slot, group.incarnations, before)
 
     def leave(self, group: Group, slot: int, now: float) -> None:
         """A rank is gone; its slot is kept for its worker."""
@@ -162,16 +162,16 @@ class Registry:
                 del self._epochs[name.job]
 
 
-def check(joining: Joining) -> None:
-    """Refuse what no rank of ours says.
+def check(request: JoinRequest) -> None:
+    """Refuse what no rank of ours asks for.
 
     Raises:
         UsageError: a field is out of bounds.
     """
-    texts = (joining.worker, joining.name, *joining.addresses)
-    if not joining.worker or any(len(text) > LONGEST_NAME for text in texts):
+    texts = (request.worker, request.name, *request.addresses)
+    if not request.worker or any(len(text) > LONGEST_NAME for text in texts):
         raise UsageError(f"a worker's id, name and addresses have 1 to {LONGEST_NAME} characters")
-    if len(joining.addresses) > MOST_ADDRESSES or not 0 < joining.port < 65_536:
+    if len(request.addresses) > MOST_ADDRESSES or not 0 < request.port < 65_536:
         raise UsageError(f"at most {MOST_ADDRESSES} addresses and a port are needed")
-    if not 0 < joining.deadline_s < math.inf or joining.slot < -1:
+    if not 0 < request.deadline_s < math.inf or request.slot < -1:
         raise UsageError("deadline_s must be greater than 0, and slot at least -1")

@@ -3,8 +3,9 @@
 It knows the joining keys only, so it can introduce ranks to each other but not pose as one. Each
 rank keeps its connection: when that ends, its slot is free again.
 
-Everything has a limit: the time for a proof, the length of a message, the number of strangers. A
-silent or slow client costs one of the places for strangers, for a few seconds; others wait.
+Everything has a limit: the time for a proof, the length of a message, the number of
+unauthenticated peers. A silent or slow client costs one of their places for a few seconds; others
+wait.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from elevon.comm.connect.rendezvous.messages import (
     FromRank,
     FromRendezvous,
     GroupName,
-    Joining,
+    JoinRequest,
     Ready,
     Refused,
 )
@@ -36,14 +37,14 @@ from elevon.errors import CommunicatorError, ElevonError, WireError
 
 PROOF_WITHIN_S = 5.0
 MOST_UNAUTHENTICATED = 1024
-# Beyond those: a world of thousands starts at once, and who has to wait is served within a second.
+# Beyond those: a world of thousands starts at once, and those that wait are served in a second.
 MOST_WAITING = MOST_MEMBERS
 LONGEST_WAIT_S = 3600.0
 BACKLOG = 4096
 CANCEL_AGAIN_S = 0.05
 
-# What somebody may wait for: that a slot of a group is free, or that the group is complete.
-_Matter: TypeAlias = tuple[GroupName, int]
+# What a rank may wait for: that a slot of a group is free, or that the group is complete.
+_Topic: TypeAlias = tuple[GroupName, int]
 _COMPLETE = -1
 _DECODER: msgspec.msgpack.Decoder[FromRank] = msgspec.msgpack.Decoder(FromRank)
 
@@ -64,10 +65,10 @@ class RendezvousServer:
         self._secret = secret
         self._registry = Registry()
         self._unproved = 0
-        self._room = asyncio.Semaphore(MOST_UNAUTHENTICATED)
+        self._unauthenticated_slots = asyncio.Semaphore(MOST_UNAUTHENTICATED)
         self._sessions: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        self._waiting: dict[_Matter, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[_Topic, set[asyncio.Future[None]]] = {}
         started: Future[tuple[str, int]] = Future()
         self._thread = threading.Thread(
             target=self._run, args=(host, port, started), name="rendezvous", daemon=True
@@ -119,9 +120,9 @@ class RendezvousServer:
         self._sessions.add(session)
         session.add_done_callback(self._sessions.discard)
         try:
-            await self._attend(reader, writer)
+            await self._serve_connection(reader, writer)
         except (OSError, EOFError, asyncio.TimeoutError, WireError, msgspec.MsgspecError):
-            pass  # a stranger, or a rank that has gone: its own side tells it
+            pass  # not a member, or one that has gone: its own side tells why
         except asyncio.CancelledError:
             pass  # this server stops
         finally:
@@ -129,22 +130,26 @@ class RendezvousServer:
             with suppress(OSError, asyncio.TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), PROOF_WITHIN_S)
 
-    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         if self._unproved >= MOST_WAITING:
             return
         self._unproved += 1
         try:
-            async with self._room:
-                name, line = await asyncio.wait_for(self._meet(reader, writer), PROOF_WITHIN_S)
-                joining = await asyncio.wait_for(line.receive(), PROOF_WITHIN_S)
+            async with self._unauthenticated_slots:
+                name, channel = await asyncio.wait_for(
+                    self._authenticate(reader, writer), PROOF_WITHIN_S
+                )
+                request = await asyncio.wait_for(channel.receive(), PROOF_WITHIN_S)
         finally:
             self._unproved -= 1
-        if isinstance(joining, Joining):
-            await self._admit(name, line, joining)
+        if isinstance(request, JoinRequest):
+            await self._admit(name, channel, request)
 
-    async def _meet(
+    async def _authenticate(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> tuple[GroupName, _Line]:
+    ) -> tuple[GroupName, _Channel]:
         challenge = proof.challenge()
         writer.write(challenge)
         prefix = await reader.readexactly(proof.PREFIX_BYTES)
@@ -153,45 +158,45 @@ class RendezvousServer:
         key = proof.derive(self._secret, name.job, str(name.epoch))
         proved = proof.check(challenge, body, key)
         writer.write(proved.answer)
-        return name, _Line(reader, writer, proved.session)
+        return name, _Channel(reader, writer, proved.session)
 
-    async def _admit(self, name: GroupName, line: _Line, joining: Joining) -> None:
+    async def _admit(self, name: GroupName, channel: _Channel, request: JoinRequest) -> None:
         try:
-            group = self._registry.group(name, joining.size, time.monotonic())
-            slot = self._registry.wanted(group, joining)
-            deadline = time.monotonic() + min(joining.deadline_s, LONGEST_WAIT_S)
+            group = self._registry.group(name, request.size, time.monotonic())
+            slot = self._registry.slot_for(group, request)
+            deadline = time.monotonic() + min(request.deadline_s, LONGEST_WAIT_S)
             # Several may wait for one slot, and the first of them takes it.
             while slot in group.members:
                 holder = group.members[slot].name
                 said = partial("slot {} is held by a living rank, {}".format, slot, holder)
-                await self._news((name, slot), deadline, said)
+                await self._wait_for((name, slot), deadline, said)
         except ElevonError as error:
-            await line.send(Refused(str(error)))
+            await channel.send(Refused(str(error)))
             return
-        welcome = self._registry.enter(group, slot, joining, line.observed)
+        reply = self._registry.enter(group, slot, request, channel.observed)
         try:
-            await line.send(welcome)
-            await self._complete(name, group, slot, line, deadline)
+            await channel.send(reply)
+            await self._complete(name, group, slot, channel, deadline)
         finally:
             self._registry.leave(group, slot, time.monotonic())
-            self._tell((name, slot))
+            self._notify((name, slot))
 
     async def _complete(
-        self, name: GroupName, group: Group, slot: int, line: _Line, deadline: float
+        self, name: GroupName, group: Group, slot: int, channel: _Channel, deadline: float
     ) -> None:
         remaining = deadline - time.monotonic()
-        if not isinstance(await asyncio.wait_for(line.receive(), remaining), Ready):
+        if not isinstance(await asyncio.wait_for(channel.receive(), remaining), Ready):
             return
         group.ready.add(slot)
         if group.complete:
-            self._tell((name, _COMPLETE))
-        gone = asyncio.ensure_future(line.closed())
+            self._notify((name, _COMPLETE))
+        gone = asyncio.ensure_future(channel.closed())
         waiting = asyncio.ensure_future(self._completed(name, group, deadline))
         try:
             await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 error = waiting.exception()
-                await line.send(Complete() if error is None else Refused(str(error)))
+                await channel.send(Complete() if error is None else Refused(str(error)))
                 await gone
         finally:
             gone.cancel()
@@ -199,12 +204,12 @@ class RendezvousServer:
 
     async def _completed(self, name: GroupName, group: Group, deadline: float) -> None:
         while not group.complete:
-            await self._news((name, _COMPLETE), deadline, partial(_late, name, group))
+            await self._wait_for((name, _COMPLETE), deadline, partial(_late, name, group))
 
-    async def _news(self, matter: _Matter, deadline: float, otherwise: Callable[[], str]) -> None:
-        """Return when somebody tells of this."""
+    async def _wait_for(self, topic: _Topic, deadline: float, otherwise: Callable[[], str]) -> None:
+        """Return when this is notified."""
         future: asyncio.Future[None] = self._loop.create_future()
-        waiting = self._waiting.setdefault(matter, set())
+        waiting = self._waiting.setdefault(topic, set())
         waiting.add(future)
         try:
             await asyncio.wait_for(future, max(deadline - time.monotonic(), 0.0))
@@ -212,12 +217,12 @@ class RendezvousServer:
             raise CommunicatorError(otherwise()) from None
         finally:
             waiting.discard(future)
-            if not waiting and self._waiting.get(matter) is waiting:
-                del self._waiting[matter]
+            if not waiting and self._waiting.get(topic) is waiting:
+                del self._waiting[topic]
 
-    def _tell(self, matter: _Matter) -> None:
-        """Wake who waits for this and nobody else: a group of thousands is told of once."""
-        for future in self._waiting.pop(matter, ()):
+    def _notify(self, topic: _Topic) -> None:
+        """Wake those that wait for this and no others: a group of thousands is told of once."""
+        for future in self._waiting.pop(topic, ()):
             if not future.done():
                 future.set_result(None)
 
@@ -226,7 +231,7 @@ def _late(name: GroupName, group: Group) -> str:
     return f"group {name} was not complete in time: {group.missing()}"
 
 
-class _Line:
+class _Channel:
     """A connection after the proof: sealed messages."""
 
     def __init__(

@@ -1,11 +1,11 @@
-"""A group's entry in a Redis: who has which slot, and how they are reached.
+"""A group's entry in a Redis: which rank has which slot, and how it is reached.
 
 Redis runs the scripts one at a time, with its own clock. There is no connection whose end would
 free a slot, so a slot is leased, and its holder renews the lease. All of it has a time to live: a
 job that is over leaves nothing to clean up.
 
-Redis is trusted to run the scripts, not to tell the truth about a member: who has a slot says so
-itself, closed with the group's key.
+Redis is trusted to run the scripts, not to tell the truth about a member: the holder of a slot says
+so itself, signed with the group's key.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import msgspec
 
 from elevon.comm.connect.redis import RedisLink
 from elevon.comm.connect.rendezvous import redis_scripts
-from elevon.comm.connect.rendezvous.messages import GroupName, Joining, Member
+from elevon.comm.connect.rendezvous.messages import GroupName, JoinRequest, Member
 from elevon.comm.connect.rendezvous.registry import KEPT_S, Group
 from elevon.comm.security import signing
 from elevon.errors import CommunicatorError, UsageError
 
-# A holder that is silent for so long has lost its slot to whoever asks for it next.
+# A holder that is silent for so long has lost its slot to the next rank that asks for it.
 LEASE_S = 6.0
 
 _SCRIPTS = (
@@ -32,20 +32,20 @@ _SCRIPTS = (
     redis_scripts.RENEW,
     redis_scripts.INTRODUCE,
     redis_scripts.READY,
-    redis_scripts.CONCLUDE,
+    redis_scripts.ANNOUNCE,
     redis_scripts.RELEASE,
     redis_scripts.LOOK,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What came of asking for a slot.
+class Lease:
+    """The lease of a slot, ours or another rank's.
 
     Attributes:
         slot: the slot.
         incarnation: of its holder.
-        held_s: how long another one's lease on it still runs, or 0 where it is ours now.
+        held_s: how long another rank's lease on it still runs, or 0 where it is ours now.
     """
 
     slot: int
@@ -54,8 +54,8 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A living holder of a slot; ``member`` is None until it has said who it is."""
+class Holder:
+    """A living holder of a slot; ``member`` is None until it has introduced itself."""
 
     slot: int
     incarnation: int
@@ -64,7 +64,7 @@ class Seen:
 
 
 class Readiness(enum.IntEnum):
-    """What came of saying that one is ready; the numbers are the script's."""
+    """The outcome of saying that one is ready; the numbers are the script's."""
 
     NOT_OURS = 0
     OTHERS_ARE_NOT = 1
@@ -72,19 +72,19 @@ class Readiness(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Conclusion:
+class Completion:
     """What is known without a look at every slot.
 
     Attributes:
-        roster: the incarnations of the group when it was complete last, by slot; empty before.
+        incarnations: of the group when it was complete last, by slot; empty before.
         all_ready: whether all that hold a slot now are ready; they may have fallen silent.
     """
 
-    roster: tuple[int, ...]
+    incarnations: tuple[int, ...]
     all_ready: bool
 
 
-class Board:
+class RedisGroup:
     """The entry of one group.
 
     Args:
@@ -104,86 +104,91 @@ class Board:
 
     @property
     def channel(self) -> str:
-        """Where changes are told that somebody may wait for."""
+        """Where changes are published that ranks may wait for."""
         return f"{self._keys[0]}:changed"
 
-    def claim(self, joining: Joining) -> Claim:
+    def claim(self, request: JoinRequest) -> Lease:
         """Ask for a slot.
 
         Raises:
             UsageError: the epoch is over, or the group has another size.
             CommunicatorError: all slots are held, or Redis does not answer.
         """
-        wish = (joining.slot, self._name.epoch, joining.size, joining.worker)
-        answer, *values = self._run(redis_scripts.CLAIM, *wish, _ms(LEASE_S), _ms(KEPT_S))
+        wanted = (request.slot, self._name.epoch, request.size, request.worker)
+        answer, *values = self._run(redis_scripts.CLAIM, *wanted, _ms(LEASE_S), _ms(KEPT_S))
         if answer in (b"yours", b"held"):
             slot, incarnation, *lease_ms = (int(value) for value in values)
-            return Claim(slot, incarnation, lease_ms[0] / 1000 if lease_ms else 0.0)
-        raise self._refusal(answer, values, joining.size)
+            return Lease(slot, incarnation, lease_ms[0] / 1000 if lease_ms else 0.0)
+        raise self._refusal(answer, values, request.size)
 
-    def renew(self, claim: Claim) -> bool:
+    def renew(self, lease: Lease) -> bool:
         """Renew the lease; whether the slot is still ours."""
-        return bool(self._held(redis_scripts.RENEW, claim))
+        return bool(self._held(redis_scripts.RENEW, lease))
 
-    def introduce(self, claim: Claim, member: Member) -> list[Seen] | None:
-        """Say who has the slot; gives the living who came before, or None where it is not ours.
+    def introduce(self, lease: Lease, member: Member) -> list[Holder] | None:
+        """Say what rank has the slot.
+
+        Returns:
+            The living holders of earlier incarnations, or None where the slot is not ours.
 
         Raises:
-            WireError: what one is said to have said was not said by a member.
+            WireError: what a holder is said to have said was not signed by a member.
         """
-        word = self._closed("member", claim, msgspec.msgpack.encode(member))
-        rows = self._held(redis_scripts.INTRODUCE, claim, word)
+        signed = self._signed("member", lease, msgspec.msgpack.encode(member))
+        rows = self._held(redis_scripts.INTRODUCE, lease, signed)
         return None if rows is None else [self._checked(*row) for row in rows]
 
-    def ready(self, claim: Claim) -> Readiness:
-        """Say that the slot is connected to all who came before."""
-        return Readiness(self._held(redis_scripts.READY, claim, self._closed("ready", claim)))
+    def ready(self, lease: Lease) -> Readiness:
+        """Say that the slot is connected to all earlier incarnations."""
+        return Readiness(self._held(redis_scripts.READY, lease, self._signed("ready", lease)))
 
-    def conclude(self, claim: Claim, roster: list[int]) -> None:
-        """Tell all that the group is complete, so that they need not look at every slot.
+    def announce_complete(self, lease: Lease, incarnations: list[int]) -> None:
+        """Tell all members that the group is complete, so that they need not look at every slot.
 
         Args:
-            claim: ours.
-            roster: the incarnations, by slot.
+            lease: ours.
+            incarnations: by slot.
         """
-        upto = max(roster)
-        word = signing.sign(self._key, _roster(upto), msgspec.msgpack.encode(roster))
-        self._held(redis_scripts.CONCLUDE, claim, word, upto)
+        upto = max(incarnations)
+        signed = signing.sign(
+            self._key, _completion_label(upto), msgspec.msgpack.encode(incarnations)
+        )
+        self._held(redis_scripts.ANNOUNCE, lease, signed, upto)
 
-    def conclusion(self) -> Conclusion:
-        """What was told last, and whether all are ready.
+    def completion(self) -> Completion:
+        """What was announced last, and whether all are ready.
 
         Raises:
-            WireError: no member has told it.
+            WireError: no member has announced it.
         """
-        with self._link.asking() as client:
-            found = client.hmget(self._keys[0], "roster", "upto", "readies", "size")
-        word, upto, readies, size = found
-        if word is None or upto is None:
-            return Conclusion((), readies == size)
-        text = signing.verify(self._key, _roster(int(upto)), word)
-        return Conclusion(msgspec.msgpack.decode(text, type=tuple[int, ...]), readies == size)
+        with self._link.commands() as client:
+            found = client.hmget(self._keys[0], "completed", "completed_upto", "readies", "size")
+        signed, upto, readies, size = found
+        if signed is None or upto is None:
+            return Completion((), readies == size)
+        text = signing.verify(self._key, _completion_label(int(upto)), signed)
+        return Completion(msgspec.msgpack.decode(text, type=tuple[int, ...]), readies == size)
 
-    def release(self, claim: Claim) -> None:
+    def release(self, lease: Lease) -> None:
         """Give the slot up, if it is still ours."""
-        self._run(redis_scripts.RELEASE, claim.slot, claim.incarnation)
+        self._run(redis_scripts.RELEASE, lease.slot, lease.incarnation)
 
-    def look(self, *slots: int) -> list[Seen]:
+    def look(self, *slots: int) -> list[Holder]:
         """The living holders of these slots, or of all, by slot.
 
         Raises:
-            WireError: what one is said to have said was not said by a member.
+            WireError: what a holder is said to have said was not signed by a member.
         """
         return [self._checked(*row) for row in self._run(redis_scripts.LOOK, *slots)]
 
-    def _held(self, script: str, claim: Claim, *arguments: int | bytes) -> Any:
+    def _held(self, script: str, lease: Lease, *arguments: int | bytes) -> Any:
         terms = (_ms(LEASE_S), _ms(KEPT_S))
-        return self._run(script, claim.slot, claim.incarnation, *terms, *arguments)
+        return self._run(script, lease.slot, lease.incarnation, *terms, *arguments)
 
-    def _closed(self, what: str, claim: Claim, payload: bytes = b"") -> bytes:
-        return signing.sign(self._key, _label(what, claim.slot, claim.incarnation), payload)
+    def _signed(self, what: str, lease: Lease, payload: bytes = b"") -> bytes:
+        return signing.sign(self._key, _label(what, lease.slot, lease.incarnation), payload)
 
-    def _checked(self, at: int | bytes, incarnation: bytes, member: bytes, ready: bytes) -> Seen:
+    def _checked(self, at: int | bytes, incarnation: bytes, member: bytes, ready: bytes) -> Holder:
         slot, number = int(at), int(incarnation)
         found = None
         if member:
@@ -191,7 +196,7 @@ class Board:
             found = msgspec.msgpack.decode(text, type=Member)
         if ready:
             signing.verify(self._key, _label("ready", slot, number), ready)
-        return Seen(slot, number, found, bool(ready))
+        return Holder(slot, number, found, bool(ready))
 
     def _refusal(self, answer: bytes, values: list[Any], size: int) -> Exception:
         if answer == b"full":
@@ -202,11 +207,11 @@ class Board:
         return UsageError(f"group {self._name}: this epoch is over, epoch {said} has begun")
 
     def _run(self, script: str, *arguments: str | int | bytes) -> Any:
-        with self._link.asking():
+        with self._link.commands():
             return self._scripts[script](keys=self._keys, args=arguments)
 
 
-def as_group(size: int, seen: list[Seen]) -> Group:
+def as_group(size: int, seen: list[Holder]) -> Group:
     """What was seen, as the registry has it: knows whether it is complete, and who is missing."""
     members = {each.slot: each.member for each in seen if each.member is not None}
     return Group(size, members, {each.slot for each in seen if each.ready})
@@ -216,9 +221,9 @@ def _label(what: str, slot: int, incarnation: int) -> str:
     return f"{what} of slot {slot}, incarnation {incarnation}"
 
 
-def _roster(upto: int) -> str:
-    # Of two rosters that differ, one has somebody who came later: so this is good for one of them.
-    return f"roster up to incarnation {upto}"
+def _completion_label(upto: int) -> str:
+    # Of two complete groups that differ, one has a later incarnation: so this names one of them.
+    return f"completion up to incarnation {upto}"
 
 
 def _ms(seconds: float) -> int:
