@@ -44,7 +44,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, i
         yield {which: said(process) for which, process in groups.items()}
     left = list((directory / "files").rglob("*.message"))
     # Of a group that ends, what was on its way is left to time; of the others nothing.
-    assert all(".notice." in path.name or context(path) in ENDING for path in left), left
+    assert all(".abort." in path.name or context(path) in ENDING for path in left), left
 
 
 ENDING = {

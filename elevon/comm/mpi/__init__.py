@@ -2,15 +2,15 @@
 
 In the order in which they build on each other::
 
-    faults      what an MPI error means, and what this MPI can do about it
-    limbo       buffers that MPI may still write into after a failure
-    roster      which rank of the world has which slot
-    notices     how a member tells the others that their group is over
-    roll_call   all members are here, before anybody calls something that cannot be interrupted
-    channel     one group: start, wait, fail
-    group       the communicator: shapes and collectives over a channel
-    repair      a new world from the survivors and replacements
-    world       opens and keeps groups
+    faults            what an MPI error means, and what this MPI can do about it
+    deferred_release  buffers that MPI may still write into after a failure
+    rank_map          which rank of the world has which slot
+    abort_messages    how a member tells the others that their group is over
+    arrival_barrier   all members are here, before one calls what cannot be interrupted
+    channel           one group: start, wait, fail
+    group             the communicator: shapes and collectives over a channel
+    repair            a new world from the survivors and replacements
+    world             opens and keeps groups
 """
 
 from elevon.comm.mpi.group import MpiCommunicator

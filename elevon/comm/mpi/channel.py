@@ -1,8 +1,8 @@
 """One group's MPI communicator, with a way out of everything that is started on it.
 
 A channel knows bytes and peers, no shapes. Whatever is started is nonblocking and waited for in one
-loop that ends by completion, by the deadline, by an interrupt from another thread, by a notice from
-another member, or by MPI's word that a process is dead.
+loop that ends by completion, by the deadline, by an interrupt from another thread, by an abort
+message from another member, or by MPI's word that a process is dead.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from elevon.comm.base.arrays import Parts
 from elevon.comm.base.buffers import BufferPool
 from elevon.comm.base.failure import Failure, FailureLatch, FailureLatches
 from elevon.comm.base.waiting import SLEEP_SHORTEST_S, Deadline, Waiter
+from elevon.comm.mpi.abort_messages import AbortMessages
+from elevon.comm.mpi.deferred_release import DeferredRelease
 from elevon.comm.mpi.faults import diagnose
-from elevon.comm.mpi.limbo import Limbo
-from elevon.comm.mpi.notices import NoticeBoard
 from elevon.comm.protocol import Array
 from elevon.errors import CommunicatorError
 
@@ -30,10 +30,10 @@ from elevon.errors import CommunicatorError
 CHUNK_BYTES = 1 << 30
 # A message of one collective must never be taken for one of another, so the tag counts them.
 TAGS = 1 << 14
-# A member that finds its group revoked waits this long for the notice that says why.
-NOTICE_GRACE_S = 0.01
+# A member that finds its group revoked waits this long for the abort message that says why.
+ABORT_GRACE_S = 0.01
 
-Post: TypeAlias = Callable[[], Iterable[MPI.Request]]
+Start: TypeAlias = Callable[[], Iterable[MPI.Request]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,17 @@ class Services:
     """What all channels of a process share.
 
     Attributes:
-        notices: tells other members of failures.
+        aborts: tells other members of failures.
         latches: the failures that this process knows of.
-        limbo: keeps buffers of unfinished requests.
+        deferred: keeps buffers of unfinished requests.
         buffers: memory for what is received.
         waiter: waits.
         ulfm: whether a group can be revoked and asked for its dead.
     """
 
-    notices: NoticeBoard
+    aborts: AbortMessages
     latches: FailureLatches
-    limbo: Limbo
+    deferred: DeferredRelease
     buffers: BufferPool
     waiter: Waiter
     ulfm: bool
@@ -87,13 +87,13 @@ class Channel:
         self._shared = raw == MPI.COMM_SELF  # serves all groups of one: never freed, never revoked
         self._closed = self._revoked = False
         # Open MPI 5.0 crashes a member that still creates the group when another one revokes it.
-        # This barrier, which nobody waits for, tells when all of them have it.
+        # This barrier, which is not waited for, tells when all of them have it.
         self._built: MPI.Request = MPI.REQUEST_NULL if self._shared else raw.Ibarrier()
 
     def run(
         self,
         what: str,
-        post: Post,
+        start: Start,
         buffers: Sequence[Array] = (),
         timeout_s: float | None = None,
         receives: int = 0,
@@ -102,7 +102,7 @@ class Channel:
 
         Args:
             what: names the collective in errors.
-            post: starts the requests.
+            start: starts the requests.
             buffers: what they read and write.
             timeout_s: how long they may take.
             receives: how many of the first requests are receives, which can be taken back.
@@ -115,12 +115,12 @@ class Channel:
         requests: list[MPI.Request] = []
         watch = partial(self._watch, what, Deadline(timeout_s))
         try:
-            requests.extend(post())
+            requests.extend(start())
             self.services.waiter.wait_until(
                 lambda: bool(MPI.Request.Testall(requests)), self.latch, watch
             )
         except MPI.Exception as error:
-            failure = self._blame(error, what)
+            failure = self._diagnose(error, what)
             self._abandon(requests, buffers, receives)
             raise failure.error() from error
         except CommunicatorError:
@@ -146,14 +146,14 @@ class Channel:
         receives = [(peer, part) for peer, whole in incoming for part in _chunks(whole)]
         sends = [(peer, part) for peer, whole in outgoing for part in _chunks(whole)]
 
-        def post() -> Iterator[MPI.Request]:
+        def start() -> Iterator[MPI.Request]:
             for peer, part in receives:
                 yield raw.Irecv(part, peer, tag)
             for peer, part in sends:
                 yield raw.Isend(part, peer, tag)
 
         buffers = [part for _, part in (*receives, *sends)]
-        self.run(what, post, buffers, timeout_s, len(receives))
+        self.run(what, start, buffers, timeout_s, len(receives))
 
     def new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """An uninitialised array to receive into."""
@@ -161,7 +161,7 @@ class Channel:
         return self.services.buffers.take(nbytes).view(dtype).reshape(shape)
 
     def derive(self, members: Sequence[int], number: int) -> Channel:
-        """A channel among some members, who all call this, right after a collective of all.
+        """A channel among some members, which all call this, right after a collective of all.
 
         Args:
             members: their ranks here, in the order that they are to have.
@@ -181,7 +181,7 @@ class Channel:
             The failure that counts.
         """
         if self.latch.failure is None and self.latch.trip(failure):
-            self.services.notices.post(self.name, self.slots, failure)
+            self.services.aborts.send(self.name, self.slots, failure)
         self._revoke()
         counts = self.latch.failure
         assert counts is not None
@@ -192,13 +192,13 @@ class Channel:
         if not self._closed:
             self._closed = True
             self.services.latches.drop([self.name])
-            self.services.limbo.keep(self)
+            self.services.deferred.keep(self)
 
     def release(self) -> bool:
         """Take the next step towards the end of a closed channel.
 
         Returns:
-            Whether it is freed; one that has failed never is, see Limbo.
+            Whether it is freed; one that has failed never is, see DeferredRelease.
         """
         if self._shared:
             return True
@@ -210,38 +210,38 @@ class Channel:
     def _make(self, members: Sequence[int], number: int) -> MPI.Intracomm:
         if len(members) == 1:
             return MPI.COMM_SELF
-        everybody = self.raw.Get_group()
-        group = everybody.Incl(members)
+        all_members = self.raw.Get_group()
+        group = all_members.Incl(members)
         try:
             raw = self.raw.Create_group(group, number % TAGS)
         except MPI.Exception as error:
-            raise self._blame(error, "split").error() from error
+            raise self._diagnose(error, "split").error() from error
         finally:
             group.Free()
-            everybody.Free()
+            all_members.Free()
         raw.Set_errhandler(MPI.ERRORS_RETURN)
         return raw
 
     def _watch(self, what: str, deadline: Deadline) -> None:
-        self.services.notices.poll()
+        self.services.aborts.poll()
         if self.latch.failure is None and deadline.passed:
             where = f"{what} of group {self.name}"
             reason = f"{where}: not all {self.size} members came within {deadline.limit_s} s"
             self.fail(Failure("timeout", reason))
         self.latch.check()
 
-    def _blame(self, error: MPI.Exception, what: str) -> Failure:
+    def _diagnose(self, error: MPI.Exception, what: str) -> Failure:
         where = f"{what} of group {self.name}"
         found = diagnose(self.raw, error, self.services.ulfm, where)
         if found is None:
-            self._await_notice()
+            self._await_abort_message()
             found = Failure("aborted", f"{where}: a member gave the group up")
         return self.fail(found)
 
-    def _await_notice(self) -> None:
-        deadline = Deadline(NOTICE_GRACE_S)
+    def _await_abort_message(self) -> None:
+        deadline = Deadline(ABORT_GRACE_S)
         while self.latch.failure is None and not deadline.passed:
-            self.services.notices.poll()
+            self.services.aborts.poll()
             self.latch.sleep(SLEEP_SHORTEST_S)
 
     def _abandon(
@@ -252,7 +252,7 @@ class Channel:
         for request in requests[:receives]:
             if request != MPI.REQUEST_NULL:
                 request.Cancel()
-        self.services.limbo.park(requests, buffers, self._revoke)
+        self.services.deferred.hold(requests, buffers, self._revoke)
 
     def _revoke(self) -> None:
         if self.services.ulfm and not (self._revoked or self._shared) and self._is_built():
@@ -263,7 +263,7 @@ class Channel:
         try:
             return bool(self._built.Test())
         except MPI.Exception:
-            # A member died: who it left in the middle of creating this is to be killed anyway.
+            # A member died: one that is still creating the group is to be killed anyway.
             return True
 
 

@@ -46,7 +46,7 @@ def diagnose(comm: MPI.Comm, error: MPI.Exception, ulfm: bool, where: str) -> Fa
         where: names the collective and the group.
 
     Returns:
-        The failure, or None where a member has revoked the group, whose notice says why.
+        The failure, or None where a member has revoked the group, whose abort message says why.
     """
     # A call with many requests only says "look into the statuses"; asking the group is simpler.
     lost = lost_ranks(comm) if ulfm else []

@@ -15,7 +15,7 @@ from mpi4py import MPI
 
 from elevon.comm.base.arrays import ArrayCommunicator, Parts, members_of
 from elevon.comm.base.failure import Failure
-from elevon.comm.mpi.channel import CHUNK_BYTES, Channel, Post
+from elevon.comm.mpi.channel import CHUNK_BYTES, Channel, Start
 from elevon.comm.protocol import Array
 from elevon.errors import UsageError
 
@@ -81,7 +81,7 @@ class MpiCommunicator(ArrayCommunicator):
             channel = self._channel.derive(members_of(choices, color), self._splits)
             child = MpiCommunicator(channel, self._timeout_s, channel.close)
             self._children.append(child)
-        self.barrier()  # see Channel: nobody may revoke what another one still creates
+        self.barrier()  # see Channel: no member may revoke what another one still creates
         return child
 
     def abort(self, reason: str) -> None:
@@ -114,9 +114,9 @@ class MpiCommunicator(ArrayCommunicator):
             raise UsageError(f"group {self._channel.name} is closed")
         return self._channel.raw
 
-    def _run(self, what: str, post: Post, *buffers: Array) -> None:
+    def _run(self, what: str, start: Start, *buffers: Array) -> None:
         self._raw()
-        self._channel.run(what, post, buffers, self._timeout_s)
+        self._channel.run(what, start, buffers, self._timeout_s)
 
     def _exchange(self, what: str, outgoing: Parts, incoming: Parts) -> None:
         self._raw()

@@ -14,15 +14,15 @@ from typing import cast
 import numpy as np
 from mpi4py import MPI
 
-from elevon.comm.mpi.roster import Roster
+from elevon.comm.mpi.rank_map import RankMap
 from elevon.errors import CommunicatorError
 
 
-def rebuild(roster: Roster, lost: Sequence[int], command: Sequence[str] | None) -> Roster:
+def rebuild(rank_map: RankMap, lost: Sequence[int], command: Sequence[str] | None) -> RankMap:
     """Replace the dead, or go on without them; collective over the survivors.
 
     Args:
-        roster: the damaged world.
+        rank_map: the damaged world.
         lost: slots of the dead.
         command: starts one replacement; None for none.
 
@@ -33,23 +33,23 @@ def rebuild(roster: Roster, lost: Sequence[int], command: Sequence[str] | None) 
         CommunicatorError: MPI could not do it.
     """
     try:
-        survivors = cast(MPI.Intracomm, roster.control.Shrink())
+        survivors = cast(MPI.Intracomm, rank_map.control.Shrink())
         survivors.Set_errhandler(MPI.ERRORS_RETURN)
-        slots = _collect_slots(survivors, roster.slot)
+        slots = _collect_slots(survivors, rank_map.slot)
         vacant = sorted(set(lost) - set(slots))
         if command is None or not vacant:
-            return Roster(survivors, slots)
+            return RankMap(survivors, slots)
         children = survivors.Spawn(command[0], list(command[1:]), maxprocs=len(vacant))
-        return _meet(children.Merge(high=False), (*slots, *vacant))
+        return _complete(children.Merge(high=False), (*slots, *vacant))
     except MPI.Exception as error:
         raise CommunicatorError(
             f"the world could not be repaired: MPI says {error.Get_error_string()}"
         ) from error
 
 
-def join_survivors(parent: MPI.Intercomm) -> Roster:
+def join_survivors(parent: MPI.Intercomm) -> RankMap:
     """The replacement's side of ``rebuild``."""
-    return _meet(parent.Merge(high=True), None)
+    return _complete(parent.Merge(high=True), None)
 
 
 def _collect_slots(survivors: MPI.Intracomm, slot: int) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ def _collect_slots(survivors: MPI.Intracomm, slot: int) -> tuple[int, ...]:
     return tuple(slots.tolist())
 
 
-def _meet(control: MPI.Intracomm, slots: Sequence[int] | None) -> Roster:
+def _complete(control: MPI.Intracomm, slots: Sequence[int] | None) -> RankMap:
     """Tell the replacements all slots, and have every pair of ranks talk once.
 
     Open MPI connects processes of different launches at their first message, with data that it
@@ -68,4 +68,4 @@ def _meet(control: MPI.Intracomm, slots: Sequence[int] | None) -> Roster:
     known = np.array(slots if slots is not None else [0] * control.size, dtype=np.int64)
     control.Bcast(known)
     control.Alltoall(np.zeros(control.size, dtype=np.int64), np.empty(control.size, np.int64))
-    return Roster(control, tuple(known.tolist()))
+    return RankMap(control, tuple(known.tolist()))

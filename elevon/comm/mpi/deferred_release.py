@@ -1,7 +1,7 @@
-"""What a failed group leaves behind in MPI, kept where it can do no harm.
+"""Deferred release: what a failed group leaves behind in MPI is kept until it can do no harm.
 
 A pending request cannot be taken back in general: if its buffers were freed, MPI would write into
-memory that belongs to somebody else by then. With ULFM the group is revoked and its requests end
+memory that belongs to another array by then. With ULFM the group is revoked and its requests end
 within a millisecond; elsewhere they stay for ever.
 
 The communicator of a failed group is never freed. MPI gives its number to the next one, and what
@@ -24,12 +24,12 @@ from elevon.comm.protocol import Array
 from elevon.errors import CommunicatorError
 
 MOST_BYTES = 1 << 30
-# MPICH has 1,023 communicators with collectives in all; some must be left for the living.
+# MPICH has 1,023 communicators with collectives in all; some must be left for new groups.
 MOST_GROUPS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class _Parked:
+class _PendingRequests:
     requests: list[MPI.Request]
     buffers: Sequence[Array]
     hasten: Callable[[], None]
@@ -44,30 +44,30 @@ class _Parked:
 
 
 class Closed(Protocol):
-    """A channel that nobody uses any more."""
+    """A channel that is not used any more."""
 
     def release(self) -> bool:
         """Free it if that is safe, and say whether it is freed."""
 
 
-class Limbo:
-    """Requests that nobody waits for any more, and communicators that nobody uses any more."""
+class DeferredRelease:
+    """Requests that are not waited for, and communicators that are not used, any more."""
 
     def __init__(self) -> None:
-        self._parked: list[_Parked] = []
+        self._pending: list[_PendingRequests] = []
         self._kept: list[Closed] = []
 
     @property
     def nbytes(self) -> int:
         """Memory that is kept alive here."""
-        return sum(buffer.nbytes for parked in self._parked for buffer in parked.buffers)
+        return sum(buffer.nbytes for pending in self._pending for buffer in pending.buffers)
 
     @property
     def groups(self) -> int:
         """How many communicators are kept here."""
         return len(self._kept)
 
-    def park(
+    def hold(
         self,
         requests: list[MPI.Request],
         buffers: Sequence[Array],
@@ -80,9 +80,9 @@ class Limbo:
             buffers: what it reads and writes.
             hasten: called now and then, does what it can to end the requests.
         """
-        parked = _Parked(requests, buffers, hasten)
-        if not parked.is_over():
-            self._parked.append(parked)
+        pending = _PendingRequests(requests, buffers, hasten)
+        if not pending.is_over():
+            self._pending.append(pending)
 
     def keep(self, closed: Closed) -> None:
         """Release a communicator, now or at a later check, or keep it for ever."""
@@ -95,7 +95,7 @@ class Limbo:
         Raises:
             CommunicatorError: too much is kept.
         """
-        self._parked = [parked for parked in self._parked if not parked.is_over()]
+        self._pending = [pending for pending in self._pending if not pending.is_over()]
         self._kept = [closed for closed in self._kept if not closed.release()]
         if self.nbytes > MOST_BYTES or self.groups > MOST_GROUPS:
             raise CommunicatorError(

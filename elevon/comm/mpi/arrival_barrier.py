@@ -1,7 +1,8 @@
 """All members are here: the bounded part of opening a group.
 
-So the members meet first, by small nonblocking messages that can time out, be interrupted and see a
-peer's death; what remains is a window of some 100 us in which a member could still die.
+MPI's own call to create a group cannot be interrupted. So the members wait for each other first, by
+small nonblocking messages that can time out, be interrupted and see a peer's death; what remains is
+a window of some 100 us in which a member could still die.
 
 Tokens go up a flat tree to member 0 and down again. They also carry whether a member knows of a
 dead rank anywhere in the world: all members must then create their group in the other way, so all
@@ -18,7 +19,7 @@ import numpy as np
 from mpi4py import MPI
 
 from elevon.comm.base.failure import Failure, Kind
-from elevon.comm.mpi.limbo import Limbo
+from elevon.comm.mpi.deferred_release import DeferredRelease
 from elevon.errors import CollectiveTimeout, CommunicatorError, MemberLost
 
 # With 64 ranks on 2 cores a fan-out of 16 is the best on MPICH and close to a star on Open MPI.
@@ -34,8 +35,8 @@ _REASONS: dict[int, str] = {
     _LOST: "the process of rank {} is dead",
 }
 
-# The one who waits for the release is patient for longer than the one who gathers: the gatherer
-# knows who is missing, and its verdict should be the one that everybody reports.
+# A member that waits for the release waits longer than one that gathers: the gatherer knows which
+# is missing, and its finding should be the one that all report.
 RELEASE_GRACE_S = 0.1
 
 
@@ -54,7 +55,7 @@ class Wait(Protocol):
         """
 
 
-class Verdict(NamedTuple):
+class Finding(NamedTuple):
     """What a member knows so far; the greater one counts."""
 
     code: int
@@ -62,40 +63,40 @@ class Verdict(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
-    """Who meets, and where.
+class ArrivalGroup:
+    """The members of a group that is being opened.
 
     Attributes:
         control: the world's control communicator.
         ranks: the members' ranks in it, in group order.
-        position: the caller's place among them.
+        group_rank: the caller's.
         context: the group's number; a token with another one is left over from a failed call.
-        limbo: takes tokens that could not leave at once.
+        deferred: takes tokens that could not leave at once.
     """
 
     control: MPI.Intracomm
     ranks: Sequence[int]
-    position: int
+    group_rank: int
     context: int
-    limbo: Limbo
+    deferred: DeferredRelease
 
     @property
     def tag(self) -> int:
-        """Of this meeting's tokens."""
+        """Of this group's tokens."""
         return FIRST_TAG + self.context % TAGS
 
-    def send(self, peer: int, verdict: Verdict) -> None:
+    def send(self, peer: int, finding: Finding) -> None:
         """Send a token; it is small enough to leave at once."""
-        token = np.array([self.context, *verdict], dtype=np.int64)
+        token = np.array([self.context, *finding], dtype=np.int64)
         request = self.control.Isend(token, self.ranks[peer], self.tag)
-        self.limbo.park([request], [token])
+        self.deferred.hold([request], [token])
 
 
-def roll_call(meeting: Meeting, damaged: bool, wait: Wait) -> bool:
+def arrival_barrier(group: ArrivalGroup, damaged: bool, wait: Wait) -> bool:
     """Return once every member has called this.
 
     Args:
-        meeting: who meets.
+        group: the members.
         damaged: whether the caller knows of a dead rank in the world.
         wait: returns when a condition holds; ends with an error at a deadline or an interrupt.
 
@@ -107,89 +108,89 @@ def roll_call(meeting: Meeting, damaged: bool, wait: Wait) -> bool:
         CollectiveTimeout: a member did not come in time.
         GroupAborted: a member was interrupted while it waited.
     """
-    return _RollCall(meeting, wait).run(Verdict(_DAMAGED if damaged else _HEALTHY))
+    return _ArrivalBarrier(group, wait).run(Finding(_DAMAGED if damaged else _HEALTHY))
 
 
-class _RollCall:
+class _ArrivalBarrier:
     """One member's part. Whatever happens to it, it answers its neighbours before it raises."""
 
-    def __init__(self, meeting: Meeting, wait: Wait) -> None:
-        self._meeting = meeting
+    def __init__(self, group: ArrivalGroup, wait: Wait) -> None:
+        self._group = group
         self._wait = wait
         self._error: Exception | None = None
-        first = FANOUT * meeting.position + 1
-        self._children = range(first, min(first + FANOUT, len(meeting.ranks)))
-        self._parents = [(meeting.position - 1) // FANOUT] if meeting.position else []
+        first = FANOUT * group.group_rank + 1
+        self._children = range(first, min(first + FANOUT, len(group.ranks)))
+        self._parents = [(group.group_rank - 1) // FANOUT] if group.group_rank else []
 
-    def run(self, verdict: Verdict) -> bool:
-        arrivals = [_Token(self._meeting, child) for child in self._children]
-        releases = [_Token(self._meeting, parent) for parent in self._parents]
+    def run(self, finding: Finding) -> bool:
+        arrivals = [_Token(self._group, child) for child in self._children]
+        releases = [_Token(self._group, parent) for parent in self._parents]
         for arrival in arrivals:
-            verdict = max(verdict, self._hear(arrival))
+            finding = max(finding, self._receive(arrival))
         for parent in self._parents:
-            verdict = max(verdict, self._tell(parent, verdict))
+            finding = max(finding, self._send(parent, finding))
         for release in releases:
-            verdict = max(verdict, self._hear(release, RELEASE_GRACE_S))
+            finding = max(finding, self._receive(release, RELEASE_GRACE_S))
         for child in self._children:
-            verdict = max(verdict, self._tell(child, verdict))
-        return self._conclude(verdict)
+            finding = max(finding, self._send(child, finding))
+        return self._result(finding)
 
-    def _hear(self, token: _Token, grace_s: float = 0.0) -> Verdict:
+    def _receive(self, token: _Token, grace_s: float = 0.0) -> Finding:
         if self._error is not None:
             token.give_up()
-            return Verdict(_HEALTHY)
+            return Finding(_HEALTHY)
         try:
             self._wait(token.is_here, grace_s)
         except CommunicatorError as error:
             token.give_up()
-            return self._note(error, token.peer)
+            return self._record(error, token.peer)
         except MPI.Exception as error:
-            return self._note(error, token.peer)
-        return token.verdict
+            return self._record(error, token.peer)
+        return token.finding
 
-    def _tell(self, peer: int, verdict: Verdict) -> Verdict:
+    def _send(self, peer: int, finding: Finding) -> Finding:
         try:
-            self._meeting.send(peer, verdict)
+            self._group.send(peer, finding)
         except MPI.Exception as error:
-            return self._note(error, peer)
-        return Verdict(_HEALTHY)
+            return self._record(error, peer)
+        return Finding(_HEALTHY)
 
-    def _note(self, error: Exception, peer: int) -> Verdict:
-        """Our own error, as the others are told of it."""
+    def _record(self, error: Exception, peer: int) -> Finding:
+        """This member's own error, as the others are told of it."""
         if self._error is None:
             self._error = error
         if isinstance(error, CollectiveTimeout):
-            return Verdict(_TIMEOUT, peer)
+            return Finding(_TIMEOUT, peer)
         if isinstance(error, MPI.Exception):
-            return Verdict(_LOST, peer)
+            return Finding(_LOST, peer)
         culprit = getattr(error, "rank", None)
         code = _LOST if isinstance(error, MemberLost) else _ABORTED
-        return Verdict(code, self._meeting.position if culprit is None else culprit)
+        return Finding(code, self._group.group_rank if culprit is None else culprit)
 
-    def _conclude(self, verdict: Verdict) -> bool:
-        if verdict.code not in _KINDS:
-            return verdict.code == _DAMAGED
-        if isinstance(self._error, CommunicatorError) and verdict.code != _TIMEOUT:
-            raise self._error  # we were interrupted, and know better why than the others
-        reason = _REASONS[verdict.code].format(verdict.culprit)
-        where = f"opening group {self._meeting.context}: "
-        failure = Failure(_KINDS[verdict.code], where + reason, verdict.culprit)
+    def _result(self, finding: Finding) -> bool:
+        if finding.code not in _KINDS:
+            return finding.code == _DAMAGED
+        if isinstance(self._error, CommunicatorError) and finding.code != _TIMEOUT:
+            raise self._error  # this member was interrupted, and knows best why
+        reason = _REASONS[finding.code].format(finding.culprit)
+        where = f"opening group {self._group.context}: "
+        failure = Failure(_KINDS[finding.code], where + reason, finding.culprit)
         raise failure.error() from self._error
 
 
 class _Token:
     """One expected token of a neighbour."""
 
-    def __init__(self, meeting: Meeting, peer: int) -> None:
+    def __init__(self, group: ArrivalGroup, peer: int) -> None:
         self.peer = peer
-        self._meeting = meeting
+        self._group = group
         self._fields = np.empty(3, dtype=np.int64)
         self._request: MPI.Request | None = None
 
     @property
-    def verdict(self) -> Verdict:
+    def finding(self) -> Finding:
         """What it says, once it is here."""
-        return Verdict(int(self._fields[1]), int(self._fields[2]))
+        return Finding(int(self._fields[1]), int(self._fields[2]))
 
     def is_here(self) -> bool:
         """Whether it has come; one that is left over from another call is passed over."""
@@ -198,7 +199,7 @@ class _Token:
         if not self._request.Test():
             return False
         self._request = None
-        return bool(self._fields[0] == self._meeting.context)
+        return bool(self._fields[0] == self._group.context)
 
     def give_up(self) -> None:
         """Take the receive back. One that is matched already ends at once: tokens are small."""
@@ -207,5 +208,5 @@ class _Token:
             self._request.Wait()
 
     def _post(self) -> MPI.Request:
-        meeting = self._meeting
-        return meeting.control.Irecv(self._fields, meeting.ranks[self.peer], meeting.tag)
+        group = self._group
+        return group.control.Irecv(self._fields, group.ranks[self.peer], group.tag)

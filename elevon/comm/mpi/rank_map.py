@@ -13,7 +13,7 @@ from mpi4py import MPI
 
 
 @dataclass(frozen=True)
-class Roster:
+class RankMap:
     """A world and its slots.
 
     Attributes:
