@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from elevon.model.ids import RankId
 from elevon.rank.executor import Executor, World
-from elevon.rank.parent_death import tie
+from elevon.rank.parent_death import die_with_parent
 from elevon.rank.store import PartitionStore
 from elevon.wire.channels import Dealer, Poller, end_context, new_context
 from elevon.wire.data import socket_of_rank
@@ -255,7 +255,7 @@ def enter_world(connection: ConnectionFile, number: int, where: Sequence[str]) -
     from elevon.comm.connect.rendezvous import GroupName
 
     # Without mpiexec, nobody but the agent would end this process with it.
-    tie(parent=connection.agent_pid)
+    die_with_parent(parent=connection.agent_pid)
     # Relays and stores serve many sessions, whose pilots have the same names.
     group = GroupName(f"{connection.session}.{connection.pilot}", number)
     rendezvous, slot, ranks = where
@@ -283,4 +283,4 @@ def _enter_by_store(
     from elevon.comm.mediated import MediatedWorld
 
     secret = connection.keys.group_secret
-    return MediatedWorld.enter(connection.store, group, secret, slot, ranks)
+    return MediatedWorld.join(connection.store, group, secret, slot, ranks)

@@ -1,7 +1,7 @@
-"""Ties a process to the one that started it: when the parent dies, so does the child.
+"""The parent-death signal: when the process that started this one dies, so does this one.
 
 A killed Open MPI launcher leaves its ranks behind, spinning in MPI, so every rank asks for this
-first thing; a launcher may tie mpiexec to the agent in the same way.
+first thing; a launcher may do the same for mpiexec and the agent.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import signal
 _PR_SET_PDEATHSIG = 1
 
 
-def tie(number: signal.Signals = signal.SIGKILL, parent: int | None = None) -> None:
+def die_with_parent(number: signal.Signals = signal.SIGKILL, parent: int | None = None) -> None:
     """Have the kernel send a signal to this process when its parent ends.
 
     Args:
         number: which signal; the order survives exec, but not fork.
         parent: the process id that the parent should have, where the caller knows it. If that one
-            is gone already, nobody is left to be tied to, and the signal comes at once.
+            is gone already, the signal comes at once.
 
     Raises:
         OSError: the kernel refused.

@@ -1,6 +1,6 @@
 """A group whose members are threads of one process: fast, deterministic, without MPI.
 
-It is stricter than a real group: every collective is a meeting of all members, and members that
+It is stricter than a real group: every collective is a collective of all members, and members that
 call different collectives at once are told so instead of hanging or mixing up data.
 """
 
@@ -20,7 +20,7 @@ from elevon.comm.base.waiting import Deadline
 from elevon.comm.protocol import Array, Communicator, ReduceOp
 from elevon.errors import UsageError
 
-NAP_S = 0.01
+SLEEP_S = 0.01
 
 T = TypeVar("T")
 
@@ -49,12 +49,12 @@ class ThreadGroup:
         Raises:
             BaseException: what the first member that failed raised; the group was aborted then.
         """
-        board = _Board("threads", self.size, self.timeout_s)
+        group = _SharedGroup("threads", self.size, self.timeout_s)
         results: list[Any] = [None] * self.size
         errors: list[BaseException] = []
 
         def member(rank: int) -> None:
-            comm = ThreadCommunicator(board, rank)
+            comm = ThreadCommunicator(group, rank)
             try:
                 results[rank] = body(comm)
             except BaseException as error:  # noqa: BLE001 - raised again below
@@ -77,15 +77,15 @@ class ThreadGroup:
 
 
 @dataclass
-class _Meeting:
-    """One collective: what each member brought."""
+class _Collective:
+    """One collective: what each member given."""
 
     what: str
-    brought: dict[int, Any] = field(default_factory=dict)
+    given: dict[int, Any] = field(default_factory=dict)
     left: int = 0
 
 
-class _Board:
+class _SharedGroup:
     """What the members of one group share."""
 
     def __init__(
@@ -96,30 +96,30 @@ class _Board:
         self.timeout_s = timeout_s
         self.latch = FailureLatch(parent)
         self._changed = threading.Condition()
-        self._meetings: dict[int, _Meeting] = {}
-        self._children: dict[str, _Board] = {}
+        self._collectives: dict[int, _Collective] = {}
+        self._children: dict[str, _SharedGroup] = {}
 
-    def meet(self, number: int, what: str, rank: int, brings: Any) -> list[Any]:
-        """Bring something to the collective ``number`` and take what all brought, by rank."""
+    def exchange(self, number: int, what: str, rank: int, gives: Any) -> list[Any]:
+        """Bring something to the collective ``number`` and take what all given, by rank."""
         self.latch.check()
         with self._changed:
-            meeting = self._meetings.setdefault(number, _Meeting(what))
-            if meeting.what != what:
-                self._fail(f"rank {rank} called {what} while others called {meeting.what}", rank)
-            meeting.brought[rank] = brings
+            collective = self._collectives.setdefault(number, _Collective(what))
+            if collective.what != what:
+                self._fail(f"rank {rank} called {what} while others called {collective.what}", rank)
+            collective.given[rank] = gives
             self._changed.notify_all()
-            self._await(meeting)
-            meeting.left += 1
-            if meeting.left == self.size:
-                del self._meetings[number]
-            return [meeting.brought[member] for member in range(self.size)]
+            self._await(collective)
+            collective.left += 1
+            if collective.left == self.size:
+                del self._collectives[number]
+            return [collective.given[member] for member in range(self.size)]
 
-    def child(self, number: int, members: Sequence[int]) -> _Board:
-        """The board of the group that these members form after the meeting ``number``."""
+    def child(self, number: int, members: Sequence[int]) -> _SharedGroup:
+        """The group of the group that these members form after the collective ``number``."""
         name = f"{self.name}/{number}.{members[0]}"
         with self._changed:
             if name not in self._children:
-                self._children[name] = _Board(name, len(members), self.timeout_s, self.latch)
+                self._children[name] = _SharedGroup(name, len(members), self.timeout_s, self.latch)
             return self._children[name]
 
     def fail(self, failure: Failure) -> None:
@@ -128,21 +128,21 @@ class _Board:
             self.latch.trip(failure)
             self._changed.notify_all()
 
-    def _await(self, meeting: _Meeting) -> None:
+    def _await(self, collective: _Collective) -> None:
         def over() -> bool:
-            return len(meeting.brought) == self.size or self.latch.failure is not None
+            return len(collective.given) == self.size or self.latch.failure is not None
 
         # Sleeps, because the latch of a parent group wakes nobody here.
         deadline = Deadline(self.timeout_s)
-        while not self._changed.wait_for(over, NAP_S):
+        while not self._changed.wait_for(over, SLEEP_S):
             if deadline.passed:
-                self._time_out(meeting)
-        if len(meeting.brought) < self.size:
+                self._time_out(collective)
+        if len(collective.given) < self.size:
             self.latch.check()
 
-    def _time_out(self, meeting: _Meeting) -> None:
-        missing = sorted(set(range(self.size)) - set(meeting.brought))
-        reason = f"{meeting.what}: ranks {missing} did not come within {self.timeout_s} s"
+    def _time_out(self, collective: _Collective) -> None:
+        missing = sorted(set(range(self.size)) - set(collective.given))
+        reason = f"{collective.what}: ranks {missing} did not come within {self.timeout_s} s"
         self.latch.trip(Failure("timeout", reason, missing[0]))
         self._changed.notify_all()
 
@@ -155,8 +155,8 @@ class _Board:
 class ThreadCommunicator:
     """See Communicator; one member of a ThreadGroup."""
 
-    def __init__(self, board: _Board, rank: int) -> None:
-        self._board = board
+    def __init__(self, group: _SharedGroup, rank: int) -> None:
+        self._group = group
         self._rank = rank
         self._calls = 0
         self._closed = False
@@ -169,12 +169,12 @@ class ThreadCommunicator:
     @property
     def size(self) -> int:
         """How many ranks the group has."""
-        return self._board.size
+        return self._group.size
 
     @property
     def timeout_s(self) -> float | None:
         """Seconds that one collective may take."""
-        return self._board.timeout_s
+        return self._group.timeout_s
 
     def barrier(self) -> None:
         """See Communicator."""
@@ -261,27 +261,27 @@ class ThreadCommunicator:
             return None
         members = [rank for rank, (its, _) in enumerate(choices) if its == color]
         members.sort(key=lambda rank: (choices[rank][1], rank))
-        board = self._board.child(self._calls, members)
-        return ThreadCommunicator(board, members.index(self._rank))
+        group = self._group.child(self._calls, members)
+        return ThreadCommunicator(group, members.index(self._rank))
 
     def abort(self, reason: str) -> None:
         """See Communicator."""
-        text = f"rank {self._rank} aborted group {self._board.name}: {reason}"
-        self._board.fail(Failure("aborted", text, self._rank))
+        text = f"rank {self._rank} aborted group {self._group.name}: {reason}"
+        self._group.fail(Failure("aborted", text, self._rank))
 
     def interrupt(self, reason: str, rank: int | None = None, lost: bool = False) -> None:
         """End the group, as an agent does from another thread."""
-        self._board.fail(Failure("lost" if lost else "aborted", reason, rank))
+        self._group.fail(Failure("lost" if lost else "aborted", reason, rank))
 
     def close(self) -> None:
         """See Communicator."""
         self._closed = True
 
-    def _meet(self, what: str, brings: Any) -> list[Any]:
+    def _meet(self, what: str, gives: Any) -> list[Any]:
         if self._closed:
-            raise UsageError(f"group {self._board.name} is closed")
+            raise UsageError(f"group {self._group.name} is closed")
         self._calls += 1
-        return self._board.meet(self._calls, what, self._rank, brings)
+        return self._group.exchange(self._calls, what, self._rank, gives)
 
     def _one_each(self, rows: Any) -> Any:
         given = np.shape(rows)[:1] if isinstance(rows, np.ndarray) else (len(rows or ()),)

@@ -37,7 +37,7 @@ def main() -> None:
     url, size, names = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     clauses = [clause for clause in CONTRACT if not names or clause.name in names]
     group = GroupName(f"contract of {size}", 1)
-    worlds = [MediatedWorld.enter(url, group, SECRET, slot, size) for slot in range(size)]
+    worlds = [MediatedWorld.join(url, group, SECRET, slot, size) for slot in range(size)]
     start = threading.Barrier(size)
     with ThreadPoolExecutor(size) as pool:
         for context, clause in enumerate(clauses):

@@ -16,7 +16,7 @@ import pytest
 from elevon.comm.base.failure import FailureLatch
 from elevon.comm.base.waiting import Deadline
 from elevon.comm.connect.rendezvous import GroupName
-from elevon.comm.mediated import MediatedCommunicator, MediatedWorld, Store, open_store, post
+from elevon.comm.mediated import MediatedCommunicator, MediatedWorld, Store, mailbox, open_store
 from elevon.comm.mediated.file_store import FileStore
 from elevon.comm.mediated.folder import MARKER
 from elevon.errors import (
@@ -48,7 +48,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def opened(url: str, size: int, context: int, **other: Any) -> list[MediatedCommunicator]:
-    worlds = [MediatedWorld.enter(url, GROUP, SECRET, slot, size) for slot in range(size)]
+    worlds = [MediatedWorld.join(url, GROUP, SECRET, slot, size) for slot in range(size)]
     limits = {"timeout_s": PATIENCE_S, **other}
     return [world.open_group(world.slots, context, **limits) for world in worlds]
 
@@ -65,7 +65,7 @@ def files_of(directory: Path) -> list[Path]:
 
 
 def test_what_is_large_travels_in_pieces(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(mailbox, "PIECE_BYTES", 1000)
     data = np.arange(1001)
     one, other = opened(url, 2, 1)
 
@@ -78,7 +78,7 @@ def test_what_is_large_travels_in_pieces(url: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_context_goes_on_where_it_was_left(url: str) -> None:
-    worlds = [MediatedWorld.enter(url, GROUP, SECRET, slot, 2) for slot in (0, 1)]
+    worlds = [MediatedWorld.join(url, GROUP, SECRET, slot, 2) for slot in (0, 1)]
     for _ in range(3):
         comms = [world.open_group((1, 0), 2, PATIENCE_S) for world in worlds]
         totals = together(*(lambda comm=comm: comm.allreduce(np.array(2)) for comm in comms))
@@ -110,7 +110,7 @@ def test_members_in_different_collectives_are_told(url: str) -> None:
 
 
 def test_an_interrupt_ends_a_wait(url: str) -> None:
-    worlds = [MediatedWorld.enter(url, GROUP, SECRET, slot, 2) for slot in (0, 1)]
+    worlds = [MediatedWorld.join(url, GROUP, SECRET, slot, 2) for slot in (0, 1)]
     comms = [world.open_group(world.slots, 5, PATIENCE_S) for world in worlds]
     timer = threading.Timer(0.1, worlds[0].interrupt, (5, "its host is gone", 1, True))
     started = time.monotonic()
@@ -129,7 +129,7 @@ def test_an_interrupt_ends_a_wait(url: str) -> None:
 
 def test_another_secret_is_not_believed(url: str) -> None:
     worlds = [
-        MediatedWorld.enter(url, GROUP, secret, slot, 2)
+        MediatedWorld.join(url, GROUP, secret, slot, 2)
         for slot, secret in enumerate((SECRET, bytes(32)))
     ]
     comms = [world.open_group(world.slots, 7, PATIENCE_S) for world in worlds]
@@ -162,10 +162,10 @@ def test_what_nobody_takes_expires(tmp_path: Path, redis_url: str) -> None:
         (key,) = client.keys("*:3:c9.*")
         assert 0 < client.ttl(key) <= 3600
 
-    MediatedWorld.enter(f"file://{tmp_path}/store", GroupName("later", 1), SECRET, 0, 1)
+    MediatedWorld.join(f"file://{tmp_path}/store", GroupName("later", 1), SECRET, 0, 1)
     assert left.exists()
     os.utime(left, (0, 0))
-    MediatedWorld.enter(f"file://{tmp_path}/store", GroupName("later", 2), SECRET, 0, 1)
+    MediatedWorld.join(f"file://{tmp_path}/store", GroupName("later", 2), SECRET, 0, 1)
     assert not left.exists()
 
 
@@ -190,7 +190,7 @@ def test_a_store_that_goes_away_ends_the_group(
         comm = opened(url, 2, 10)[0]
     with pytest.raises(GroupAborted, match=r"rank 0 failed in barrier .* no answer from Redis"):
         comm.barrier()
-    assert "nobody is told" in caplog.text
+    assert "the other members are not told" in caplog.text
 
 
 @pytest.mark.parametrize("url", ["nothing://here", "file://relative", "redis://host:port/0", ""])

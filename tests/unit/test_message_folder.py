@@ -42,7 +42,7 @@ def old(path: Path, content: bytes = b"mine") -> Path:
 
 def swept(directory: Path) -> None:
     """As by a rank that enters a world, works and leaves it."""
-    world = MediatedWorld.enter(f"file://{directory}", GroupName("job", 1), bytes(32), 0, 1)
+    world = MediatedWorld.join(f"file://{directory}", GroupName("job", 1), bytes(32), 0, 1)
     world.leave()
 
 
@@ -278,7 +278,7 @@ def test_keys_of_others_in_a_redis_are_spared(tmp_path: Path) -> None:
     with redis_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         client.set("mine", "1")
         client.rpush("elevon:{another}:1:c1.0-1.0", "theirs")
-        world = MediatedWorld.enter(url, GroupName("job", 1), bytes(32), 0, 2)
+        world = MediatedWorld.join(url, GroupName("job", 1), bytes(32), 0, 2)
         world.open_group((0, 1), 1, 1.0).abort("for a notice")
         world.leave()
 

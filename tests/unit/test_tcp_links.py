@@ -207,7 +207,7 @@ def test_a_member_that_is_being_accepted_is_not_dialed() -> None:
 def test_a_large_pilot_is_lazy(monkeypatch: pytest.MonkeyPatch, ranks: int, lazy: bool) -> None:
     asked: list[JoinConfig] = []
     monkeypatch.setattr(tcp, "join_world", lambda config, secret: asked.append(config))
-    monkeypatch.setattr(loop, "tie", lambda parent: None)
+    monkeypatch.setattr(loop, "die_with_parent", lambda parent: None)
     connection = ConnectionFile(session="s", pilot="p", directory="d", keys=Keyring.new())
 
     loop.enter_world(connection, 1, ["127.0.0.1:1", "0", str(ranks)])

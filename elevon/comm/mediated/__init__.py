@@ -9,7 +9,7 @@ In the order in which they build on each other::
     object_folder     in S3
     file_store        messages as files in such a folder
     address           one or the other, by its URL
-    post              letters between members, and the notices that end a group
+    mailbox           messages between members, and those that abort a group
     group             the Communicator
     world             opens groups
 

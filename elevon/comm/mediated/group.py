@@ -1,6 +1,6 @@
 """The communicator of a group of ranks that share nothing but a store.
 
-What all have to know goes through the first rank, 2 (n - 1) letters instead of n (n - 1): a store
+What all have to know goes through the first rank, 2 (n - 1) messages instead of n (n - 1): a store
 is paid by the object, in money or in time.
 """
 
@@ -15,12 +15,12 @@ import numpy as np
 from elevon.comm.base.arrays import ArrayCommunicator, Parts, members_of
 from elevon.comm.base.failure import Failure, FailureLatch
 from elevon.comm.base.waiting import Deadline
-from elevon.comm.mediated.post import Desk, Post
+from elevon.comm.mediated.mailbox import Endpoint, Mailbox
 from elevon.comm.protocol import Array
 from elevon.errors import CommunicatorError, UsageError, WireError
 
-# Who waits for the first rank waits a little longer, so that it can say whom it waits for itself.
-# Its notice goes through the store, and S3 or a busy host takes its time.
+# A member that waits for the first rank waits a little longer, so that the first can say which it
+# waits for itself. Its abort message goes through the store, and S3 or a busy host takes its time.
 RELAY_GRACE_S = 2.0
 
 
@@ -28,14 +28,14 @@ class MediatedCommunicator(ArrayCommunicator):
     """See Communicator.
 
     Args:
-        post: how letters travel.
-        desk: the group.
+        mailbox: how messages travel.
+        endpoint: of the group.
         timeout_s: seconds that one collective may take.
     """
 
-    def __init__(self, post: Post, desk: Desk, timeout_s: float) -> None:
-        self._post = post
-        self._desk = desk
+    def __init__(self, mailbox: Mailbox, endpoint: Endpoint, timeout_s: float) -> None:
+        self._mailbox = mailbox
+        self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._closed = False
         self._children: list[MediatedCommunicator] = []
@@ -43,12 +43,12 @@ class MediatedCommunicator(ArrayCommunicator):
     @property
     def rank(self) -> int:
         """The caller's number in the group."""
-        return self._desk.rank
+        return self._endpoint.rank
 
     @property
     def size(self) -> int:
         """How many ranks the group has."""
-        return self._desk.size
+        return self._endpoint.size
 
     @property
     def timeout_s(self) -> float | None:
@@ -57,26 +57,26 @@ class MediatedCommunicator(ArrayCommunicator):
 
     def barrier(self) -> None:
         """See Communicator."""
-        self._meet("barrier", np.empty(0, np.uint8), np.empty(0, np.uint8))
+        self._through_first("barrier", np.empty(0, np.uint8), np.empty(0, np.uint8))
 
     def split(self, color: int | None, key: int = 0) -> MediatedCommunicator | None:
         """See Communicator."""
         choices = self._split_choices(color, key)
-        self._desk.splits += 1
+        self._endpoint.splits += 1
         if color is None:
             return None
         members = members_of(choices, color)
-        name = f"{self._desk.name}.s{self._desk.splits}-{members[0]}"
-        rank, latch = members.index(self.rank), FailureLatch(self._desk.latch)
-        desk = Desk(name, rank, len(members), latch, self._desk)
-        child = MediatedCommunicator(self._post, desk, self._timeout_s)
+        name = f"{self._endpoint.name}.s{self._endpoint.splits}-{members[0]}"
+        rank, latch = members.index(self.rank), FailureLatch(self._endpoint.latch)
+        endpoint = Endpoint(name, rank, len(members), latch, self._endpoint)
+        child = MediatedCommunicator(self._mailbox, endpoint, self._timeout_s)
         self._children.append(child)
         return child
 
     def abort(self, reason: str) -> None:
         """See Communicator."""
-        text = f"rank {self.rank} aborted group {self._desk.name}: {reason}"
-        self._post.fail(self._desk, Failure("aborted", text, self.rank))
+        text = f"rank {self.rank} aborted group {self._endpoint.name}: {reason}"
+        self._mailbox.fail(self._endpoint, Failure("aborted", text, self.rank))
 
     def close(self) -> None:
         """See Communicator."""
@@ -105,7 +105,7 @@ class MediatedCommunicator(ArrayCommunicator):
             own[...] = table[root]
 
     def _allgather(self, send: Array, rows: Array) -> None:
-        self._meet("allgather", send, rows)
+        self._through_first("allgather", send, rows)
 
     def _alltoall(self, send: Array, rows: Array) -> None:
         sent, table = send.reshape(self.size, -1), rows.reshape(self.size, -1)
@@ -123,8 +123,8 @@ class MediatedCommunicator(ArrayCommunicator):
                 [part for part in incoming if part[0] != self.rank],
             )
 
-    def _meet(self, what: str, send: Array, rows: Array) -> None:
-        """Collect equal lengths at the first rank, and hand all of them out."""
+    def _through_first(self, what: str, send: Array, rows: Array) -> None:
+        """Collect equal lengths at the first rank, which hands all of them out."""
         with self._collective(what, RELAY_GRACE_S if self.rank else 0.0) as collective:
             if self.rank:
                 collective.exchange([(0, send)], [(0, rows)])
@@ -135,54 +135,56 @@ class MediatedCommunicator(ArrayCommunicator):
     @contextmanager
     def _collective(self, what: str, grace_s: float = 0.0) -> Iterator[_Collective]:
         if self._closed:
-            raise UsageError(f"group {self._desk.name} is closed")
-        self._desk.latch.check()
-        collective = _Collective(self._post, self._desk, what, Deadline(self._timeout_s + grace_s))
+            raise UsageError(f"group {self._endpoint.name} is closed")
+        self._endpoint.latch.check()
+        collective = _Collective(
+            self._mailbox, self._endpoint, what, Deadline(self._timeout_s + grace_s)
+        )
         try:
             yield collective
         except (CommunicatorError, WireError) as error:
-            if self._desk.latch.failure is not None:
+            if self._endpoint.latch.failure is not None:
                 raise  # the group's own failure
-            text = f"rank {self.rank} failed in {what} of group {self._desk.name}: {error}"
+            text = f"rank {self.rank} failed in {what} of group {self._endpoint.name}: {error}"
             failure = Failure("aborted", text, self.rank)
-            self._post.fail(self._desk, failure)
+            self._mailbox.fail(self._endpoint, failure)
             raise failure.error() from error
 
 
 class _Collective:
-    """One collective under way: a name, a deadline, and whether anybody was heard."""
+    """One collective under way: a name, a deadline, and whether another member was heard."""
 
-    def __init__(self, post: Post, desk: Desk, what: str, deadline: Deadline) -> None:
-        self._post = post
-        self._desk = desk
+    def __init__(self, mailbox: Mailbox, endpoint: Endpoint, what: str, deadline: Deadline) -> None:
+        self._mailbox = mailbox
+        self._endpoint = endpoint
         self._what = what
         self._deadline = deadline
         self._heard = False
 
     def exchange(self, outgoing: Parts, incoming: Parts) -> None:
-        """Send to others, then receive from others: a store takes what nobody waits for yet."""
+        """Send to others, then receive from others: a store takes what is not waited for yet."""
         if outgoing and not incoming and not self._heard:
-            # Whoever waits for nobody hears of no end. Before sending: its letter may be what the
-            # one who ends the group has waited for.
-            self._post.look(self._desk)
+            # A member that waits for no other is not told of an abort. Before sending: its message
+            # may be what the member that aborts has waited for.
+            self._mailbox.check_aborted(self._endpoint)
         if outgoing:
-            self._post.send(self._desk, self._what, outgoing)
+            self._mailbox.send(self._endpoint, self._what, outgoing)
         for peer, into in incoming:
-            self._post.receive(self._desk, self._what, peer, into, self._deadline)
+            self._mailbox.receive(self._endpoint, self._what, peer, into, self._deadline)
         self._heard = True
 
     def bcast(self, data: Array, root: int) -> None:
         """Fill ``data`` with the root's."""
-        if self._desk.rank != root:
+        if self._endpoint.rank != root:
             self.exchange([], [(root, data)])
         else:
-            self.exchange([(peer, data) for peer in range(self._desk.size) if peer != root], [])
+            self.exchange([(peer, data) for peer in range(self._endpoint.size) if peer != root], [])
 
     def gather(self, send: Array, rows: Array | None, root: int) -> None:
         """Collect equal lengths; only the root has ``rows``."""
         if rows is None:
             self.exchange([(root, send)], [])
             return
-        table = rows.reshape(self._desk.size, -1)
+        table = rows.reshape(self._endpoint.size, -1)
         self.exchange([], [(peer, row) for peer, row in enumerate(table) if peer != root])
         table[root] = send

@@ -1,7 +1,7 @@
 """What a store has to be able to do to carry messages.
 
-An object is put once and taken once, so whoever takes it deletes it, and nothing is left for others
-to clean up but what nobody came for; that has a time to live.
+An object is put once and taken once, and taking deletes it, so nothing is left to clean up but what
+is never taken; that has a time to live.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 from elevon.comm.base.failure import FailureLatch
 from elevon.comm.base.waiting import Deadline
 
-# Longer than any collective should take, short enough to be paid for by those who abandon it.
+# Longer than any collective should take, short enough that what is abandoned costs little.
 KEPT_S = 3600.0
 
 
@@ -24,13 +24,13 @@ class Store(Protocol):
 
     @property
     def kept_s(self) -> float:
-        """How long at least an object is kept that nobody takes."""
+        """How long at least an object is kept that is not taken."""
 
     def put(self, objects: Iterable[tuple[str, bytes]]) -> None:
         """Put objects, in this order.
 
         Args:
-            objects: names and values; a name is letters, digits, "." and "-".
+            objects: names and values; a name is messages, digits, "." and "-".
         """
 
     def take(

@@ -14,7 +14,7 @@ from elevon.comm.base.slots import check_members
 from elevon.comm.connect.rendezvous.messages import GroupName
 from elevon.comm.mediated.address import open_store
 from elevon.comm.mediated.group import MediatedCommunicator
-from elevon.comm.mediated.post import Desk, Post
+from elevon.comm.mediated.mailbox import Endpoint, Mailbox
 from elevon.comm.mediated.store import Store
 from elevon.comm.security import proof
 from elevon.errors import UsageError
@@ -37,16 +37,16 @@ class MediatedWorld:
         if not 0 <= slot < size:
             raise UsageError(f"there is no slot {slot} in a world of {size}")
         self._store = store
-        self._post = Post(store, key)
+        self._mailbox = Mailbox(store, key)
         self._slot = slot
         self._size = size
         self._latches = FailureLatches()
-        self._open: dict[int, tuple[tuple[int, ...], Desk]] = {}
-        self._lonely = itertools.count()
+        self._open: dict[int, tuple[tuple[int, ...], Endpoint]] = {}
+        self._singletons = itertools.count()
 
     @classmethod
-    def enter(cls, url: str, name: GroupName, secret: bytes, slot: int, size: int) -> MediatedWorld:
-        """Come in; nobody is waited for.
+    def join(cls, url: str, name: GroupName, secret: bytes, slot: int, size: int) -> MediatedWorld:
+        """Join; no other rank is waited for.
 
         Args:
             url: of the store; see ``open_store``.
@@ -106,9 +106,9 @@ class MediatedWorld:
                 f"timeout_s is {limit_s}: give more than 0 and at most {self._store.kept_s}, the "
                 "seconds for which this store keeps messages"
             )
-        desk = self._lonely_desk() if len(members) == 1 else self._desk(members, context)
-        desk.latch.check()
-        return MediatedCommunicator(self._post, desk, limit_s)
+        endpoint = self._singleton() if len(members) == 1 else self._endpoint(members, context)
+        endpoint.latch.check()
+        return MediatedCommunicator(self._mailbox, endpoint, limit_s)
 
     def interrupt(
         self, context: int, reason: str, rank: int | None = None, lost: bool = False
@@ -131,29 +131,29 @@ class MediatedWorld:
             self._latches.drop([_name(context)])
 
     def cut_off(self, now: float) -> str:
-        """Nothing tells of a store that is gone but the collective that needs it."""
+        """Only a collective notices that the store is gone."""
         return ""
 
     def repair(self, lost: Sequence[int], command: Sequence[str] | None = None) -> None:
-        """Nothing to do: a replacement needs nobody's help to reach the store."""
+        """Nothing to do: a replacement needs no help to reach the store."""
 
     def leave(self) -> None:
         """Give the store up."""
         self._store.close()
 
-    def _desk(self, members: tuple[int, ...], context: int) -> Desk:
+    def _endpoint(self, members: tuple[int, ...], context: int) -> Endpoint:
         known = self._open.get(context)
         if known is None:
             latch = self._latches.latch(_name(context))
-            desk = Desk(_name(context), members.index(self._slot), len(members), latch)
-            known = self._open[context] = (members, desk)
+            endpoint = Endpoint(_name(context), members.index(self._slot), len(members), latch)
+            known = self._open[context] = (members, endpoint)
         if known[0] != members:
             raise UsageError(f"context {context} is the group of slots {known[0]}, not {members}")
         return known[1]
 
-    def _lonely_desk(self) -> Desk:
-        name = f"self-{next(self._lonely)}"
-        return Desk(name, 0, 1, FailureLatch())
+    def _singleton(self) -> Endpoint:
+        name = f"self-{next(self._singletons)}"
+        return Endpoint(name, 0, 1, FailureLatch())
 
 
 def _name(context: int) -> str:

@@ -1,4 +1,4 @@
-"""A tied process ends with its parent."""
+"""The parent-death signal: a process ends with its parent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 
 CHILD = """
 import os, signal, sys
-from elevon.rank.parent_death import tie
-tie(signal.SIGKILL, {parent})
+from elevon.rank.parent_death import die_with_parent
+die_with_parent(signal.SIGKILL, {parent})
 print(os.getpid(), flush=True)
 signal.pause()
 """
