@@ -1,6 +1,6 @@
 """A group whose members are threads of one process: fast, deterministic, without MPI.
 
-It is stricter than a real group: every collective is a collective of all members, and members that
+It is stricter than a real group: every collective is a meeting of all members, and members that
 call different collectives at once are told so instead of hanging or mixing up data.
 """
 
@@ -78,7 +78,7 @@ class ThreadGroup:
 
 @dataclass
 class _Collective:
-    """One collective: what each member given."""
+    """One collective: what each member gave."""
 
     what: str
     given: dict[int, Any] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class _SharedGroup:
         self._children: dict[str, _SharedGroup] = {}
 
     def exchange(self, number: int, what: str, rank: int, gives: Any) -> list[Any]:
-        """Bring something to the collective ``number`` and take what all given, by rank."""
+        """Give something to the collective ``number`` and take what all gave, by rank."""
         self.latch.check()
         with self._changed:
             collective = self._collectives.setdefault(number, _Collective(what))
@@ -115,7 +115,7 @@ class _SharedGroup:
             return [collective.given[member] for member in range(self.size)]
 
     def child(self, number: int, members: Sequence[int]) -> _SharedGroup:
-        """The group of the group that these members form after the collective ``number``."""
+        """The group that these members form after the collective ``number``."""
         name = f"{self.name}/{number}.{members[0]}"
         with self._changed:
             if name not in self._children:

@@ -293,7 +293,7 @@ def test_another_certificate_than_the_proved_one_is_refused() -> None:
     liar, known = TlsWrapper(), Identity.new().certificate
     with acceptor_of_slot_0() as (acceptor, mesh):
         connection, session = knock(acceptor, known)
-        with pytest.raises(WireError, match="not who it has proved to be"):
+        with pytest.raises(WireError, match="not what it has proved to be"):
             liar.connect(connection, session)
         assert_slot_1_is_empty(mesh)
     liar.close(0.0)

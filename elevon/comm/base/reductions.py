@@ -6,7 +6,7 @@ The compiled engine of TCP groups folds the common dtypes by itself (see ``compi
 order.
 
 Small arrays are gathered and folded by all. Large ones are cut into one slice per rank; a rank
-gets its slice from everybody, folds it in rank order and hands the result on, so each element is
+gets its slice from all, folds it in rank order and hands the result on, so each element is
 folded once and 2 (P - 1) / P of the array crosses each link, the least there is (Rabenseifner,
 2004).
 """

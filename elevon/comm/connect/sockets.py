@@ -88,7 +88,7 @@ def connect(address: tuple[str, int], within_s: float) -> socket.socket:
         within_s: seconds for it, and the timeout of the socket from then on.
 
     Raises:
-        OSError: nobody answers in time.
+        OSError: no process answers in time.
     """
     if not address[0].startswith("127."):
         return socket.create_connection(address, within_s)
@@ -134,7 +134,7 @@ def dial(
         The connected socket, and the key of this session.
 
     Raises:
-        OSError: nobody answers in time.
+        OSError: no process answers in time.
         WireError: the peer that answers does not know the key, or refuses the claim.
     """
     deadline = time.monotonic() + min(within_s, PROOF_WITHIN_S)

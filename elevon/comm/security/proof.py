@@ -84,7 +84,7 @@ def prove(challenge: bytes, key: bytes, claim: bytes, nonce: bytes = b"") -> Pro
     Args:
         challenge: as received.
         key: of the group.
-        claim: who we are; at most LONGEST_CLAIM bytes.
+        claim: what we say of ourselves; at most LONGEST_CLAIM bytes.
         nonce: ours; fresh where it is not given.
     """
     nonce = nonce or secrets.token_bytes(NONCE_BYTES)
@@ -171,7 +171,7 @@ class Seal:
         """The payload of the next message.
 
         Raises:
-            WireError: somebody changed, dropped or repeated one.
+            WireError: one was changed, dropped or repeated.
         """
         if not hmac.compare_digest(self._next(payload), code):
             raise WireError("a message was changed on its way")

@@ -1,7 +1,7 @@
 """The acceptor of a rank: takes connections from members that join later.
 
 A member that joins dials all that were there before it, so a replacement of a lost rank comes in as
-everybody did at the start, at any time, and nobody has to stop working for it.
+all did at the start, at any time, and no other rank has to stop working for it.
 
 A peer has to prove within seconds that it belongs to this group and epoch, before a byte of it
 reaches the engine. Unauthenticated peers are served by a bounded number of threads, each of which
@@ -71,7 +71,7 @@ class Acceptor:
         ).start()
 
     def close(self) -> None:
-        """Accept nobody any more."""
+        """Accept no more connections."""
         with contextlib.suppress(OSError):
             # Closing alone does not wake the thread that accepts.
             self._listener.shutdown(socket.SHUT_RDWR)

@@ -75,7 +75,7 @@ def join_world(config: JoinConfig, secret: bytes) -> TcpWorld:
     """Join; returns when all ranks of the world are there, and connected unless it is lazy.
 
     Args:
-        config: where and as whom.
+        config: of this rank.
         secret: of the session.
 
     Returns:

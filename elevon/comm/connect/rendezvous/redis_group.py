@@ -212,7 +212,7 @@ class RedisGroup:
 
 
 def as_group(size: int, seen: list[Holder]) -> Group:
-    """What was seen, as the registry has it: knows whether it is complete, and who is missing."""
+    """What was seen, as the registry has it: knows whether it is complete, and what is missing."""
     members = {each.slot: each.member for each in seen if each.member is not None}
     return Group(size, members, {each.slot for each in seen if each.ready})
 

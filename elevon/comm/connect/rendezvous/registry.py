@@ -129,7 +129,7 @@ class Registry:
 
         Args:
             group: its group.
-            slot: the slot, which nobody holds.
+            slot: the slot, which is free.
             request: what it asked for.
             observed: the address that it was seen to come from.
         """

@@ -126,7 +126,7 @@ def _tls_errors_mapped() -> Iterator[None]:
         yield
     except ssl.SSLError as error:
         raise WireError(
-            f"the other side is not who it has proved to be, or speaks no TLS: {error}"
+            f"the other side is not what it has proved to be, or speaks no TLS: {error}"
         ) from error
 
 
