@@ -55,15 +55,15 @@ def test_latches_remember_failures_of_groups_that_are_not_open_yet() -> None:
     assert latches.latch("a").failure is None
 
 
-def test_tripping_a_latch_wakes_those_who_sleep_on_it() -> None:
+def test_tripping_a_latch_wakes_those_that_wait_for_it() -> None:
     latch = FailureLatch()
     threading.Timer(0.05, latch.trip, (LOST,)).start()
     started = time.monotonic()
 
-    latch.sleep(30)
+    latch.wait(30)
 
     assert time.monotonic() - started < 10
-    latch.sleep(30)  # and later sleeps end at once
+    latch.wait(30)  # and later waits end at once
     assert time.monotonic() - started < 10
 
 

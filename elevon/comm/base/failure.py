@@ -90,7 +90,7 @@ class FailureLatch:
         if failure is not None:
             raise failure.error()
 
-    def sleep(self, longest_s: float) -> None:
+    def wait(self, longest_s: float) -> None:
         """Give the core away for ``longest_s``, or until the latch trips."""
         self._tripped.wait(longest_s)
 

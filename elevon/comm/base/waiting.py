@@ -3,7 +3,7 @@
 More ranks than cores is the normal case on a small machine, so a waiting rank must give its core to
 one that computes. Measured with 4 ranks on 2 cores that are otherwise idle: a barrier costs 7 us
 (Open MPI) or 17 us (MPICH) when the first millisecond is spun with sched_yield, 240 to 500 us when
-it is slept from the start. A rank that computes while three others wait is slowed down by 0 to 5 %
+it sleeps from the start. A rank that computes while three others wait is slowed down by 0 to 5 %
 this way, by a factor of two in MPICH's own blocking calls. Where other programs want the cores,
 spinning costs 5.5 ms a barrier on MPICH and sleeping 0.4, hence the memory for long yields.
 """
@@ -79,7 +79,7 @@ class Waiter:
                 now = self._yield_core(now)
                 continue
             watch()
-            latch.sleep(min(max(waited * SLEEP_SHARE, SLEEP_SHORTEST_S), SLEEP_LONGEST_S))
+            latch.wait(min(max(waited * SLEEP_SHARE, SLEEP_SHORTEST_S), SLEEP_LONGEST_S))
             now = time.perf_counter()
 
     def _yield_core(self, before: float) -> float:

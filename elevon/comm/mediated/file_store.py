@@ -89,7 +89,7 @@ class FileStore:
                 break
             waited_s = time.monotonic() - started
             sleep_s = min(max(waited_s * SLEEP_SHARE, SLEEP_SHORTEST_S), SLEEP_LONGEST_S)
-            latch.sleep(min(sleep_s, deadline.left_s))
+            latch.wait(min(sleep_s, deadline.left_s))
         return None
 
     def sweep(self) -> None:

@@ -242,7 +242,7 @@ class Channel:
         deadline = Deadline(ABORT_GRACE_S)
         while self.latch.failure is None and not deadline.passed:
             self.services.aborts.poll()
-            self.latch.sleep(SLEEP_SHORTEST_S)
+            self.latch.wait(SLEEP_SHORTEST_S)
 
     def _abandon(
         self, requests: list[MPI.Request], buffers: Sequence[Array], receives: int
