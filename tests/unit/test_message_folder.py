@@ -10,6 +10,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,17 @@ def test_a_folder_that_was_opened_to_others_is_closed_again(tmp_path: Path) -> N
     swept(tmp_path)
 
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_ranks_that_come_at_once_share_one_folder(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        stores = list(pool.map(lambda _: FileStore(f"file://{tmp_path}", "job", 1), range(32)))
+
+    stores[0].put([("c1.0-1.0", b"text")])
+    assert stores[-1].take(["c1.0-1.0"], NOW, FailureLatch()) == ("c1.0-1.0", b"text")
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
+    for store in stores:
+        store.close()
 
 
 def test_two_jobs_share_a_directory(tmp_path: Path) -> None:

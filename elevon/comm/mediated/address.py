@@ -17,7 +17,7 @@ def open_store(url: str, job: str, epoch: int) -> Store:
 
     Raises:
         UsageError: the URL is of no such kind, or its library is not installed.
-        CommunicatorError: the store is away or refuses, or messages may not lie there.
+        CommunicatorError: the store is away or refuses, or its folder of messages is not ours.
     """
     # Loaded here: each of the two needs a library that the other does without.
     if is_redis(url):

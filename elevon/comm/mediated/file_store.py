@@ -57,7 +57,7 @@ class FileStore:
         files, self._where = _resolved(url)
         self._kind = files.type_name
         self._kept_s = kept_s
-        # A job may be collective "..".
+        # A job may have any name, ".." too.
         self._prefix = f"{sha256(job.encode()).hexdigest()[:32]}-{epoch}."
         with self._asking():
             self._folder = _folder(files, self._where)

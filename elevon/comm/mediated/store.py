@@ -30,7 +30,7 @@ class Store(Protocol):
         """Put objects, in this order.
 
         Args:
-            objects: names and values; a name is messages, digits, "." and "-".
+            objects: names and values; a name is letters, digits, "." and "-".
         """
 
     def take(

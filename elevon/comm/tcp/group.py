@@ -1,6 +1,6 @@
 """The communicator of a group of ranks that are connected by sockets.
 
-A group is a tag tags over connections that are there already, so making one, and splitting one,
+A group is a tag space over connections that are there already, so making one, and splitting one,
 sends nothing.
 """
 
@@ -38,7 +38,7 @@ class Transport:
 
 @dataclass(frozen=True, slots=True)
 class TagSpace:
-    """The tag tags of a group.
+    """The tag space of a group.
 
     Attributes:
         context: the agent's number.
@@ -53,10 +53,10 @@ class TagSpace:
     slots: tuple[int, ...]
 
     def part(self, members: list[int], number: int) -> TagSpace:
-        """The tags of some members after the split ``number``; the same on all of them."""
+        """The space of some members after the split ``number``; the same on all of them."""
         name = f"{self.name}/{number}.{members[0]}"
         digest = blake2b(name.encode(), digest_size=8).digest()
-        # 0 is the group itself; two paths that verify_peer in 64 bits would show as a wrong call.
+        # 0 is the group itself; two paths that meet in 64 bits would show as a wrong call.
         path = int.from_bytes(digest, "little") | 1
         return TagSpace(self.context, path, name, tuple(self.slots[rank] for rank in members))
 

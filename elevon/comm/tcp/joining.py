@@ -206,7 +206,7 @@ def _connect(peers: PeerTable, dialer: _Dialer, me: JoinReply, member: Member) -
 
 
 def _accept_from_nat(nat: NatEndpoint, acceptor: Acceptor) -> None:
-    """Hand peers that allocate by the relay to the acceptor, until the endpoint is closed."""
+    """Hand peers that come by the relay to the acceptor, until the endpoint is closed."""
     while True:
         try:
             path = nat.accept()

@@ -48,7 +48,7 @@ def relay_secret(secret: bytes) -> bytes:
 
 
 def relaying_key(relay_secret: bytes, job: str, epoch: int) -> bytes:
-    """A group's relaying key, as the relay derives it."""
+    """A group's relaying key, as the relay derives it, too."""
     return proof.derive(relay_secret, job, str(epoch))
 
 

@@ -79,7 +79,7 @@ class Pump:
         """Carry bytes between the two from now on, and close them in the end.
 
         Args:
-            secured: after its handshake; nobody else may touch it any more.
+            secured: after its handshake; no other thread may touch it any more.
             plain: its other end is the engine's.
         """
         secured.setblocking(False)
@@ -121,7 +121,7 @@ class Pump:
         return all(each.outward.flushed for each in self._tunnels) or time.monotonic() >= until
 
     def _ready(self) -> set[_Tunnel]:
-        """Wait for the tunnels at which something may be moved, or whose time is over."""
+        """Wait for the tunnels at which something may be moved, or that have come to their end."""
         ready, self._unfinished = self._unfinished, set()
         for key, _ in self._selector.select(0 if ready else self._wait_s()):
             if key.data is None:
