@@ -5,13 +5,14 @@ An expression travels as the bytes that ``frames.expressions`` made of it; nothi
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from elevon.errors import DescriptionError
+from elevon.model import checks
+from elevon.model.shown import shown
 
 AggregateName: TypeAlias = Literal[
     "sum", "min", "max", "count", "size", "mean", "var", "std", "nunique", "quantile"
@@ -26,6 +27,8 @@ WINDOWS = ("sum", "mean", "min", "max", "count", "var", "std")
 KEEPS = ("first", "last")
 SET_KINDS = ("union", "intersect", "subtract")
 RANK_METHODS = ("average", "min", "max", "first", "dense")
+#: Expressions travel through the agent, which is no road for bulk data.
+LARGEST_EXPRESSION_BYTES: Final = 16 << 20
 
 
 class Aggregate(msgspec.Struct, frozen=True, gc=False):
@@ -40,11 +43,13 @@ class Aggregate(msgspec.Struct, frozen=True, gc=False):
     quantile: float = 0.5
 
     def __post_init__(self) -> None:
-        _one_of("groupby", "function", self.function, AGGREGATES)
-        if not 0 <= self.quantile <= 1:
-            raise DescriptionError(
-                f"groupby: {self.name!r}: a quantile is from 0 to 1, not {self.quantile!r}"
-            )
+        checks.keep(
+            self,
+            name=checks.text("groupby: name", self.name),
+            column=checks.text("groupby: column", self.column),
+            function=checks.one_of("groupby: function", self.function, AGGREGATES),
+            quantile=checks.fraction("groupby: quantile", self.quantile),
+        )
 
 
 class GroupBy(msgspec.Struct, frozen=True, tag="groupby", gc=False):
@@ -57,6 +62,12 @@ class GroupBy(msgspec.Struct, frozen=True, tag="groupby", gc=False):
     inputs = 1
 
     def __post_init__(self) -> None:
+        checks.keep(
+            self,
+            by=checks.names("groupby: by", self.by),
+            aggregates=checks.values("groupby: aggregates", self.aggregates, Aggregate),
+            dropna=checks.flag("groupby: dropna", self.dropna),
+        )
         if not self.by and not self.aggregates:
             raise DescriptionError("groupby: needs a key column or an aggregate")
         _different("groupby", [*self.by, *(one.name for one in self.aggregates)])
@@ -71,7 +82,11 @@ class DropDuplicates(msgspec.Struct, frozen=True, tag="drop_duplicates", gc=Fals
     inputs = 1
 
     def __post_init__(self) -> None:
-        _one_of("drop_duplicates", "keep", self.keep, KEEPS)
+        checks.keep(
+            self,
+            subset=checks.optional(checks.names, "drop_duplicates: subset", self.subset),
+            keep=checks.one_of("drop_duplicates: keep", self.keep, KEEPS),
+        )
         if self.subset is not None and not self.subset:
             raise DescriptionError("drop_duplicates: subset names no column; None means all")
 
@@ -84,7 +99,7 @@ class SetRows(msgspec.Struct, frozen=True, tag="set_rows", gc=False):
     inputs = 2
 
     def __post_init__(self) -> None:
-        _one_of("set operation", "kind", self.kind, SET_KINDS)
+        checks.keep(self, kind=checks.one_of("set operation: kind", self.kind, SET_KINDS))
 
 
 class Concat(msgspec.Struct, frozen=True, tag="concat", gc=False):
@@ -94,7 +109,12 @@ class Concat(msgspec.Struct, frozen=True, tag="concat", gc=False):
     ordered: bool = True
 
     def __post_init__(self) -> None:
-        if self.number_of_inputs < 1:
+        checks.keep(
+            self,
+            number_of_inputs=checks.whole("concat: number of frames", self.number_of_inputs, 0),
+            ordered=checks.flag("concat: ordered", self.ordered),
+        )
+        if not self.number_of_inputs:
             raise DescriptionError("concat: no frame is given")
 
     @property
@@ -110,6 +130,9 @@ class Filter(msgspec.Struct, frozen=True, tag="filter", gc=False):
 
     inputs = 1
 
+    def __post_init__(self) -> None:
+        checks.blob("filter: expression", self.predicate, LARGEST_EXPRESSION_BYTES)
+
 
 class Derived(msgspec.Struct, frozen=True, gc=False):
     """One column of a result: a column of the input called ``source``, or an expression."""
@@ -117,6 +140,14 @@ class Derived(msgspec.Struct, frozen=True, gc=False):
     name: str
     source: str = ""
     expression: bytes = b""
+
+    def __post_init__(self) -> None:
+        checks.blob("expression", self.expression, LARGEST_EXPRESSION_BYTES)
+        checks.keep(
+            self,
+            name=checks.text("name of a column", self.name),
+            source=checks.text("column", self.source),
+        )
 
 
 class Project(msgspec.Struct, frozen=True, tag="project", gc=False):
@@ -128,7 +159,10 @@ class Project(msgspec.Struct, frozen=True, tag="project", gc=False):
     inputs = 1
 
     def __post_init__(self) -> None:
-        what = "assign" if self.extend else "select"
+        extend = checks.flag("project: extend", self.extend)
+        what = "assign" if extend else "select"
+        columns = checks.values(f"{what}: columns", self.columns, Derived)
+        checks.keep(self, columns=columns, extend=extend)
         if not self.columns:
             raise DescriptionError(f"{what}: no column is given")
         _different(what, [column.name for column in self.columns])
@@ -142,6 +176,8 @@ class Rename(msgspec.Struct, frozen=True, tag="rename", gc=False):
     inputs = 1
 
     def __post_init__(self) -> None:
+        columns = [_old_and_new(pair) for pair in checks.listed("rename: columns", self.columns)]
+        checks.keep(self, columns=tuple(columns))
         _different("rename", [old for old, _ in self.columns])
 
 
@@ -152,6 +188,9 @@ class Drop(msgspec.Struct, frozen=True, tag="drop", gc=False):
 
     inputs = 1
 
+    def __post_init__(self) -> None:
+        checks.keep(self, columns=checks.names("drop: columns", self.columns))
+
 
 class SliceRows(msgspec.Struct, frozen=True, tag="slice", gc=False):
     """Rows ``start`` up to ``stop`` of input 0, counted from the end where < 0, as in Python."""
@@ -161,6 +200,13 @@ class SliceRows(msgspec.Struct, frozen=True, tag="slice", gc=False):
 
     inputs = 1
 
+    def __post_init__(self) -> None:
+        checks.keep(
+            self,
+            start=checks.optional(checks.whole, "slice: start", self.start),
+            stop=checks.optional(checks.whole, "slice: stop", self.stop),
+        )
+
 
 class Equals(msgspec.Struct, frozen=True, tag="equals", gc=False):
     """Whether inputs 0 and 1 hold the same rows; in the same order if ``ordered``. A value."""
@@ -169,6 +215,9 @@ class Equals(msgspec.Struct, frozen=True, tag="equals", gc=False):
 
     inputs = 2
 
+    def __post_init__(self) -> None:
+        checks.keep(self, ordered=checks.flag("equals: ordered", self.ordered))
+
 
 class Repartition(msgspec.Struct, frozen=True, tag="repartition", gc=False):
     """Input 0 in even shares, or with equal values of ``by`` on one rank."""
@@ -176,6 +225,9 @@ class Repartition(msgspec.Struct, frozen=True, tag="repartition", gc=False):
     by: tuple[str, ...] = ()
 
     inputs = 1
+
+    def __post_init__(self) -> None:
+        checks.keep(self, by=checks.names("repartition: by", self.by))
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):
@@ -186,7 +238,12 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     function: WindowName
 
     def __post_init__(self) -> None:
-        _one_of("rolling", "function", self.function, WINDOWS)
+        checks.keep(
+            self,
+            name=checks.text("rolling: name", self.name),
+            column=checks.text("rolling: column", self.column),
+            function=checks.one_of("rolling: function", self.function, WINDOWS),
+        )
 
 
 class Rolling(msgspec.Struct, frozen=True, tag="rolling", gc=False):
@@ -199,9 +256,15 @@ class Rolling(msgspec.Struct, frozen=True, tag="rolling", gc=False):
     inputs = 1
 
     def __post_init__(self) -> None:
+        checks.keep(
+            self,
+            window=checks.whole("rolling: window", self.window),
+            columns=checks.values("rolling: columns", self.columns, Window),
+            min_periods=checks.optional(checks.whole, "rolling: min_periods", self.min_periods, 0),
+        )
         if self.window < 1:
             raise DescriptionError(f"rolling: window={self.window}: at least one row is needed")
-        if self.min_periods is not None and not 0 <= self.min_periods <= self.window:
+        if self.min_periods is not None and self.min_periods > self.window:
             raise DescriptionError(
                 f"rolling: min_periods={self.min_periods} is not from 0 to window={self.window}"
             )
@@ -221,7 +284,13 @@ class RankRows(msgspec.Struct, frozen=True, tag="rank", gc=False):
     inputs = 1
 
     def __post_init__(self) -> None:
-        _one_of("rank", "method", self.method, RANK_METHODS)
+        checks.keep(
+            self,
+            by=checks.text("rank: by", self.by),
+            method=checks.one_of("rank: method", self.method, RANK_METHODS),
+            ascending=checks.flag("rank: ascending", self.ascending),
+            name=checks.text("rank: column", self.name),
+        )
 
 
 Algebra: TypeAlias = (
@@ -241,16 +310,18 @@ Algebra: TypeAlias = (
 )
 
 
-def _one_of(verb: str, what: str, given: str, known: tuple[str, ...]) -> None:
-    if given not in known:
-        near = difflib.get_close_matches(str(given), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise DescriptionError(f"{verb}: {what}={given!r} is none of {', '.join(known)}{hint}")
+def _old_and_new(given: object) -> tuple[str, str]:
+    pair = checks.names("rename: columns", given)
+    if len(pair) != 2:
+        raise DescriptionError(f"rename: {shown(given)} is no pair of an old and a new name")
+    return pair[0], pair[1]
 
 
 def _different(verb: str, names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise DescriptionError(f"{verb}: two columns are called {name!r}: rename one of them")
+            raise DescriptionError(
+                f"{verb}: two columns are called {shown(name)}: rename one of them"
+            )
         seen.add(name)

@@ -6,18 +6,26 @@ tasks that make them.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from elevon.errors import DescriptionError
+from elevon.model import checks
 from elevon.model.algebra import Algebra, Equals, Project, SetRows
+from elevon.model.shown import shown
 
 How: TypeAlias = Literal["inner", "left", "right", "outer", "semi", "anti"]
 NaPosition: TypeAlias = Literal["first", "last"]
 Returns: TypeAlias = Literal["rank0", "all", "dataset"]
 
 HOWS = ("inner", "left", "right", "outer", "semi", "anti")
+NA_POSITIONS = ("first", "last")
+FORMATS = ("parquet", "csv", "arrow")
+CODECS = ("zstd", "snappy", "gzip", "lz4", "brotli", "none")
+RETURNS = ("rank0", "all", "dataset")
+#: Arguments travel through the agent, which is no road for bulk data.
+LARGEST_ARGUMENTS_BYTES: Final = 64 << 20
 
 
 class Read(msgspec.Struct, frozen=True, tag="read", gc=False):
@@ -30,8 +38,15 @@ class Read(msgspec.Struct, frozen=True, tag="read", gc=False):
     inputs = 0
 
     def __post_init__(self) -> None:
-        if not self.paths:
+        paths = checks.listed("read: path", self.paths)
+        if not paths:
             raise DescriptionError("read: no path is given")
+        checks.keep(
+            self,
+            paths=tuple([checks.path("read: path", path) for path in paths]),
+            format=checks.one_of("read: format", self.format, FORMATS),
+            columns=checks.optional(checks.names, "read: columns", self.columns),
+        )
 
 
 class Load(msgspec.Struct, frozen=True, tag="load", gc=False):
@@ -42,6 +57,13 @@ class Load(msgspec.Struct, frozen=True, tag="load", gc=False):
 
     inputs = 0
 
+    def __post_init__(self) -> None:
+        checks.keep(
+            self,
+            address=checks.path("load: address", self.address),
+            rows=checks.whole("load: rows", self.rows, 0),
+        )
+
 
 class Join(msgspec.Struct, frozen=True, tag="join", gc=False):
     """Distributed join of input 0 (left) and input 1 (right)."""
@@ -49,18 +71,24 @@ class Join(msgspec.Struct, frozen=True, tag="join", gc=False):
     left_on: tuple[str, ...]
     right_on: tuple[str, ...]
     how: How = "inner"
-    suffixes: tuple[str, str] = ("_x", "_y")
+    suffixes: tuple[str | None, str | None] = ("_x", "_y")
     nulls_equal: bool = False
 
     inputs = 2
 
     def __post_init__(self) -> None:
-        if self.how not in HOWS:
-            raise DescriptionError(f"join: how={self.how!r} is none of {', '.join(HOWS)}")
+        checks.keep(
+            self,
+            left_on=checks.names("join: left_on", self.left_on),
+            right_on=checks.names("join: right_on", self.right_on),
+            how=checks.one_of("join: how", self.how, HOWS),
+            suffixes=_suffixes(self.suffixes),
+            nulls_equal=checks.flag("join: nulls_equal", self.nulls_equal),
+        )
         if not self.left_on or len(self.left_on) != len(self.right_on):
             raise DescriptionError(
                 f"join: needs as many left as right key columns, at least one: "
-                f"left_on={list(self.left_on)}, right_on={list(self.right_on)}"
+                f"left_on={shown(list(self.left_on))}, right_on={shown(list(self.right_on))}"
             )
 
 
@@ -74,13 +102,18 @@ class Sort(msgspec.Struct, frozen=True, tag="sort", gc=False):
     inputs = 1
 
     def __post_init__(self) -> None:
+        directions = checks.listed("sort: ascending", self.ascending)
+        checks.keep(
+            self,
+            by=checks.names("sort: by", self.by),
+            ascending=tuple([checks.flag("sort: ascending", one) for one in directions]),
+            na_position=checks.one_of("sort: na_position", self.na_position, NA_POSITIONS),
+        )
         if not self.by or len(self.by) != len(self.ascending):
             raise DescriptionError(
                 f"sort: needs at least one column and one direction for each: "
-                f"by={list(self.by)}, ascending={list(self.ascending)}"
+                f"by={shown(list(self.by))}, ascending={shown(list(self.ascending))}"
             )
-        if self.na_position not in ("first", "last"):
-            raise DescriptionError(f"sort: na_position={self.na_position!r} is not first or last")
 
 
 class WriteParquet(msgspec.Struct, frozen=True, tag="write_parquet", gc=False):
@@ -90,6 +123,13 @@ class WriteParquet(msgspec.Struct, frozen=True, tag="write_parquet", gc=False):
     compression: str = "zstd"
 
     inputs = 1
+
+    def __post_init__(self) -> None:
+        checks.keep(
+            self,
+            path=checks.path("write_parquet: path", self.path),
+            compression=checks.one_of("write_parquet: compression", self.compression, CODECS),
+        )
 
 
 class Call(msgspec.Struct, frozen=True, tag="call", gc=False):
@@ -104,6 +144,16 @@ class Call(msgspec.Struct, frozen=True, tag="call", gc=False):
     number_of_inputs: int = 0
     returns: Returns = "rank0"
 
+    def __post_init__(self) -> None:
+        count = checks.whole("call: number_of_inputs", self.number_of_inputs, 0)
+        checks.keep(
+            self,
+            function=checks.text("call: function", self.function),
+            arguments=checks.blob("call: arguments", self.arguments, LARGEST_ARGUMENTS_BYTES),
+            number_of_inputs=count,
+            returns=checks.one_of("call: returns", self.returns, RETURNS),
+        )
+
     @property
     def inputs(self) -> int:
         """How many inputs the call has."""
@@ -117,6 +167,14 @@ class InputRef(msgspec.Struct, frozen=True, gc=False):
 
 
 Operation: TypeAlias = Read | Load | Join | Sort | WriteParquet | Call | Algebra
+
+
+def _suffixes(given: object) -> tuple[str | None, ...]:
+    """A pair; None is no suffix, as in pandas."""
+    pair = checks.listed("join: suffixes", given)
+    if len(pair) != 2:
+        raise DescriptionError(f"join: suffixes must be a pair, not {shown(given)}")
+    return tuple([checks.optional(checks.text, "join: suffixes", one) for one in pair])
 
 
 def operation_name(operation: Operation) -> str:

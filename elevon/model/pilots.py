@@ -10,6 +10,8 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from elevon.errors import DescriptionError
+from elevon.model import checks
+from elevon.model.shown import shown
 
 CommunicatorKind: TypeAlias = Literal["auto", "mpi", "tcp"]
 RESOURCES = ("local",)
@@ -18,7 +20,7 @@ REDIS_SCHEMES = ("redis", "rediss")
 STORE_SCHEMES = (*REDIS_SCHEMES, "s3", "file")
 
 
-class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
+class PilotDescription(msgspec.Struct, frozen=True, kw_only=True, metaclass=checks.Suggesting):
     """What to acquire.
 
     Attributes:
@@ -58,26 +60,26 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
     communicator_cache: int = 256
 
     def __post_init__(self) -> None:
-        if self.resource not in RESOURCES:
-            raise DescriptionError(
-                f"resource={self.resource!r} is not known here (known: {', '.join(RESOURCES)})"
-            )
-        for name in ("ranks", "cores_per_rank"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise DescriptionError(f"{name} must be a whole number of at least 1: {value!r}")
-        for name in ("start_timeout_s", "client_grace_s", "abort_grace_s"):
-            if not getattr(self, name) > 0:
-                raise DescriptionError(f"{name} must be greater than 0: {getattr(self, name)!r}")
-        if self.walltime_s is not None and not self.walltime_s > 0:
-            raise DescriptionError(f"walltime_s must be greater than 0: {self.walltime_s!r}")
+        checks.keep(
+            self,
+            resource=checks.one_of("resource", self.resource, RESOURCES),
+            ranks=checks.whole("ranks", self.ranks, 1, checks.MOST_RANKS),
+            cores_per_rank=checks.whole(
+                "cores_per_rank", self.cores_per_rank, 1, checks.MOST_RANKS
+            ),
+            communicator=_communicator(self.communicator),
+            tls=checks.flag("tls", self.tls),
+            relay=checks.text("relay", self.relay),
+            relay_secret_file=_file(self.relay_secret_file),
+            walltime_s=checks.optional(checks.seconds, "walltime_s", self.walltime_s),
+            start_timeout_s=checks.seconds("start_timeout_s", self.start_timeout_s),
+            client_grace_s=checks.seconds("client_grace_s", self.client_grace_s),
+            abort_grace_s=checks.seconds("abort_grace_s", self.abort_grace_s),
+            # MPICH has 1,023 live communicators once collectives were used; leave it room.
+            communicator_cache=checks.whole("communicator_cache", self.communicator_cache, 0, 1000),
+        )
         for problem in chain(_communicator_problems(self), _relay_problems(self)):
             raise DescriptionError(problem)
-        if not 0 <= self.communicator_cache <= 1000:
-            # MPICH has 1,023 live communicators once collectives were used; leave it room.
-            raise DescriptionError(
-                f"communicator_cache must be within 0..1000: {self.communicator_cache!r}"
-            )
 
     @property
     def store(self) -> str:
@@ -85,18 +87,33 @@ class PilotDescription(msgspec.Struct, frozen=True, kw_only=True):
         return self.communicator if "://" in self.communicator else ""
 
 
+def _file(given: object) -> str:
+    return "" if type(given) is str and not given else checks.path("relay_secret_file", given)
+
+
+def _communicator(given: object) -> str:
+    """Text; a store's URL may hold a password, so it is in no message."""
+    try:
+        return checks.text("communicator", given)
+    except DescriptionError:
+        if checks.is_a(given, str):
+            raise DescriptionError(
+                f"communicator is longer than {checks.LONGEST_TEXT:,} characters, or cannot be "
+                "written as UTF-8"
+            ) from None
+        raise
+
+
 def _communicator_problems(description: PilotDescription) -> Iterator[str]:
     kind = description.communicator
-    if not isinstance(kind, str) or (kind not in get_args(CommunicatorKind) and "://" not in kind):
+    if kind not in get_args(CommunicatorKind) and "://" not in kind:
         yield (
-            f"communicator={kind!r} is not known here (known: "
+            f"communicator={shown(kind)} is not known here (known: "
             f"{', '.join(get_args(CommunicatorKind))}, or the URL of a store: "
             "redis://host:port/db, s3://bucket/prefix, file:///shared/directory)"
         )
     elif description.store:
         yield from _store_problems(description.store)
-    if description.tls not in (False, True):
-        yield f"tls must be True or False: {description.tls!r}"
     if description.tls and kind != "tcp":
         yield (
             f"tls=True needs communicator='tcp', not {_kind(description)}: MPI encrypts nothing, "
@@ -133,17 +150,14 @@ def _names_a_place(parts: SplitResult) -> bool:
 
 def _relay_problems(description: PilotDescription) -> Iterator[str]:
     relay, secret = description.relay, description.relay_secret_file
-    for name in ("relay", "relay_secret_file"):
-        if not isinstance(getattr(description, name), str):
-            yield f"{name} must be text: {getattr(description, name)!r}"
     host, _, port = relay.rpartition(":")
-    if relay and not (host and port.isdecimal() and 0 < int(port) < 65_536):
-        yield f"relay must be host:port, as `elevon relay` prints it: {relay!r}"
+    if relay and not (host and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65_536):
+        yield f"relay must be host:port, as `elevon relay` prints it: {shown(relay)}"
     if relay and description.communicator != "tcp":
         yield f"relay= needs communicator='tcp', not {_kind(description)}"
     if bool(relay) != bool(secret):
         yield (
             "relay and relay_secret_file go together: the file is the one that "
-            f"`elevon relay --secret-file` was given (relay={relay!r}, "
-            f"relay_secret_file={secret!r})"
+            f"`elevon relay --secret-file` was given (relay={shown(relay)}, "
+            f"relay_secret_file={shown(secret)})"
         )

@@ -5,18 +5,25 @@ All are frozen.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, get_args
 
 import msgspec
 
 from elevon.errors import DescriptionError
+from elevon.model import checks
+from elevon.model.checks import MOST_RANKS, Suggesting, nearest, whole
 from elevon.model.ids import TaskId
-from elevon.model.operations import Operation, Returns, operation_name
+from elevon.model.operations import RETURNS, Operation, Returns, operation_name
+from elevon.model.shown import shown
+
+MOST_RETRIES: Final = 1_000_000
+#: With the number of a task below it, a priority makes one integer, by which the queue is sorted.
+MOST_PRIORITY: Final = 2**31 - 1
+_OPERATIONS: Final = get_args(Operation)
 
 
-class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False, metaclass=Suggesting):
     """How a task is to be run.
 
     Attributes:
@@ -48,22 +55,20 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     returns: Returns = "rank0"
 
     def __post_init__(self) -> None:
-        _at_least("ranks", self.ranks, 1)
-        _at_least("cores_per_rank", self.cores_per_rank, 1)
-        _at_least("gpus_per_rank", self.gpus_per_rank, 0)
-        _at_least("memory_per_rank", self.memory_per_rank, 0)
-        _at_least("retries", self.retries, 0)
-        if isinstance(self.priority, bool) or not isinstance(self.priority, int):
-            raise DescriptionError(f"priority must be a whole number, not {self.priority!r}")
-        if self.timeout_s is not None and not self.timeout_s > 0:
-            raise DescriptionError(f"timeout_s must be greater than 0, not {self.timeout_s!r}")
-        if self.returns not in ("rank0", "all", "dataset"):
-            raise DescriptionError(f"returns={self.returns!r} is none of 'rank0', 'all', 'dataset'")
-
-
-def _at_least(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DescriptionError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        checks.keep(
+            self,
+            ranks=whole("ranks", self.ranks, 1, MOST_RANKS),
+            cores_per_rank=whole("cores_per_rank", self.cores_per_rank, 1, MOST_RANKS),
+            gpus_per_rank=whole("gpus_per_rank", self.gpus_per_rank, 0, MOST_RANKS),
+            memory_per_rank=whole("memory_per_rank", self.memory_per_rank, 0),
+            timeout_s=checks.optional(checks.seconds, "timeout_s", self.timeout_s),
+            retries=whole("retries", self.retries, 0, MOST_RETRIES),
+            retry_errors=checks.flag("retry_errors", self.retry_errors),
+            priority=whole("priority", self.priority, -MOST_PRIORITY, MOST_PRIORITY),
+            after=checks.names("after", self.after),
+            name=checks.text("name", self.name),
+            returns=checks.one_of("returns", self.returns, RETURNS),
+        )
 
 
 OPTION_NAMES: tuple[str, ...] = TaskOptions.__struct_fields__
@@ -77,15 +82,14 @@ def with_options(base: TaskOptions, changes: Mapping[str, Any]) -> TaskOptions:
     """
     for name in changes:
         if name not in OPTION_NAMES:
-            near = difflib.get_close_matches(name, OPTION_NAMES, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise DescriptionError(
-                f"there is no task option {name!r}{hint} (known: {', '.join(OPTION_NAMES)})"
+                f"there is no task option {shown(name)}{nearest(name, OPTION_NAMES)} "
+                f"(known: {', '.join(OPTION_NAMES)})"
             )
     return msgspec.structs.replace(base, **changes)
 
 
-class TaskDescription(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class TaskDescription(msgspec.Struct, frozen=True, kw_only=True, gc=False, metaclass=Suggesting):
     """One task, complete: what, on which inputs, how.
 
     Attributes:
@@ -99,6 +103,13 @@ class TaskDescription(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     options: TaskOptions = TaskOptions()
 
     def __post_init__(self) -> None:
+        if not checks.is_a(self.operation, _OPERATIONS):
+            raise DescriptionError(
+                f"operation must be one of elevon.model.operations, not {shown(self.operation)}"
+            )
+        if not checks.is_a(self.options, TaskOptions):
+            raise DescriptionError(f"options must be TaskOptions, not {shown(self.options)}")
+        checks.keep(self, inputs=checks.names("inputs", self.inputs))
         if len(self.inputs) != self.operation.inputs:
             raise DescriptionError(
                 f"{operation_name(self.operation)} takes {self.operation.inputs} inputs, "

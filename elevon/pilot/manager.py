@@ -8,12 +8,15 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
-from elevon.errors import PilotLost, PilotStartFailed
+from elevon.errors import DescriptionError, PilotLost, PilotStartFailed
+from elevon.model import checks
 from elevon.model.ids import IdSource, PilotId
 from elevon.model.pilots import PilotDescription
+from elevon.model.shown import shown
 from elevon.model.states import PILOT_LIFE, PilotEvent, PilotState, advance
 from elevon.pilot.providers.local import LocalProvider
 from elevon.session import Session
+from elevon.wire.encodable import check_pilot
 from elevon.wire.keys import ConnectionFile, PilotFile, read_secret
 from elevon.wire.link import Link
 from elevon.wire.messages import AgentMessage, PilotChanged, Shutdown
@@ -73,6 +76,7 @@ class Pilot:
         self.id = pilot_id
         self.description = description
         self.directory = session.directory / pilot_id
+        connection = self._connection(session)  # before anything is made: its secret may be missing
         self.directory.mkdir(mode=0o700)
         self._changed = threading.Condition()
         self._state = advance(PILOT_LIFE, PilotState.NEW, PilotEvent.SUBMITTED)
@@ -80,7 +84,7 @@ class Pilot:
         self._ranks_alive = 0
         self._left = False
         self._acquisition = provider.start(
-            PilotFile(self._connection(session), description), self.directory, self._agent_ended
+            PilotFile(connection, description), self.directory, self._agent_ended
         )
         self.link = Link(f"{session.id}:{pilot_id}", self._acquisition.connection)
         self.link.subscribe(self._receive, self._link_lost)
@@ -202,10 +206,16 @@ class PilotManager:
         """Begin to acquire a pilot; returns at once, tasks may be submitted to it from now on.
 
         Raises:
-            DescriptionError: the session is closed.
+            DescriptionError: the session is closed, or there is no provider for the resource.
+            UsageError: the relay's secret cannot be read.
         """
         self._session.check_open()
-        provider = self._providers[description.resource]
+        if not checks.is_a(description, PilotDescription):
+            raise DescriptionError(f"a PilotDescription is needed, not {shown(description)}")
+        check_pilot(description)
+        provider = self._providers.get(description.resource)
+        if provider is None:
+            raise DescriptionError(f"there is no provider for resource={description.resource!r}")
         pilot = Pilot(PilotId(self._ids.next()), description, self._session, provider)
         self.pilots.append(pilot)
         return pilot

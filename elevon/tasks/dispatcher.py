@@ -6,13 +6,12 @@ future is resolved while it is held.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import secrets
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -110,11 +109,22 @@ class Dispatcher:
         """Whether a task of this id was submitted and its output may still be there."""
         return task in self._homes
 
-    def submit(self, batch: Sequence[tuple[TaskId, TaskDescription]]) -> list[Task]:
-        """Send tasks to one pilot, in order.
+    def submit(
+        self,
+        batch: Sequence[tuple[TaskId, TaskDescription]],
+        tables: Mapping[TaskId, pa.Table] | None = None,
+        functions: Mapping[str, bytes] | None = None,
+    ) -> list[Task]:
+        """Send tasks to one pilot, in order, with what they need from here.
+
+        Args:
+            batch: tasks that ``check_tasks`` has passed.
+            tables: what loads among them take, served to the ranks until these have ended.
+            functions: pickles by their digest, for a pilot that has not had them.
 
         Raises:
-            DescriptionError: the inputs lie on different pilots, or the session is closed.
+            DescriptionError: the inputs lie on different pilots, or the session is closed; nothing
+                was sent.
         """
         self._session.check_open()
         pilot = self._choose([description for _, description in batch])
@@ -124,34 +134,30 @@ class Dispatcher:
             end = self._ends.get(pilot.id)
             for task in tasks:
                 self._homes[task.id] = pilot
-                if end is None:
-                    self._pending[pilot.id][task.id] = task
+            if end is None:
+                self._pending[pilot.id].update({task.id: task for task in tasks})
+                self._uploads.update(tables or {})
+                # Under the lock, so that no other thread's task overtakes the function it calls.
+                self._put_functions(pilot, functions or {})
+                submissions = tuple(TaskSubmission(task, about, now) for task, about in batch)
+                pilot.link.post(Submit(submissions))
         if end is not None:
             for task in tasks:
                 task.set_exception(PilotLost(f"{pilot.id} has ended: {end}"))
-            return tasks
-        submissions = tuple(TaskSubmission(task, about, now) for task, about in batch)
-        pilot.link.post(Submit(submissions))
         return tasks
 
-    def put_function(self, blob: bytes) -> str:
-        """Send a pickled function to all pilots that have not had it; returns its digest."""
-        digest = hashlib.sha256(blob).hexdigest()
-        for pilot in self._pilots:
-            with self._lock:
-                is_new = digest not in self._functions[pilot.id]
+    def _put_functions(self, pilot: PilotHandle, functions: Mapping[str, bytes]) -> None:
+        for digest, blob in functions.items():
+            if digest not in self._functions[pilot.id]:
                 self._functions[pilot.id].add(digest)
-            if is_new:
                 pilot.link.post(PutFunction(digest, blob))
-        return digest
 
-    def upload(self, task: TaskId, table: pa.Table) -> str:
-        """Serve a table to the ranks until the task has ended; returns the address."""
+    def address(self) -> str:
+        """Where tables are served to the ranks."""
         with self._lock:
             if self._server is None:
                 name = f"client.{secrets.token_hex(4)}.sock"
                 self._server = PartitionServer(self._session.directory / name, self._serve)
-            self._uploads[task] = table
             return self._server.address
 
     def cancel(self, task: TaskId) -> None:

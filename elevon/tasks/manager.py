@@ -6,15 +6,16 @@ and Datasets given as inputs make the graph.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
 from elevon.errors import DescriptionError
+from elevon.model import checks
 from elevon.model.ids import TaskId
 from elevon.model.operations import (
+    LARGEST_ARGUMENTS_BYTES,
     Call,
     InputRef,
     Load,
@@ -23,20 +24,25 @@ from elevon.model.operations import (
     makes_dataset,
     operation_name,
 )
+from elevon.model.shown import function_name, shown, type_name
 from elevon.model.tasks import TaskDescription, TaskOptions, with_options
 from elevon.session import Session
+from elevon.tasks.arguments import Handle, as_options
 from elevon.tasks.batch import resolve
-from elevon.tasks.dataset import Dataset
 from elevon.tasks.dispatcher import Dispatcher, PilotHandle
+from elevon.tasks.packing import pack
 from elevon.tasks.report import Report
 from elevon.tasks.task import Task
 from elevon.tasks.verbs import Frame, Verbs, absolute
+from elevon.wire.encodable import check_tasks
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Arguments travel through the agent, which is no road for bulk data.
-LARGEST_ARGUMENTS_BYTES = 64 * 1024 * 1024
+#: Ranks keep functions; what they refer to and is larger should be an argument.
+LARGEST_FUNCTION_BYTES = 64 << 20
+_ADVICE = "bring tables in with from_arrow and give the Task as an argument"
+_MOST_OF_A_BATCH = 1_000_000
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".arrow": "arrow"}
 
 
@@ -63,7 +69,7 @@ class TaskManager(Verbs[Task]):
         """
         other = TaskManager.__new__(TaskManager)
         other._dispatcher = self._dispatcher
-        other._options = with_options(self._options, _with_ids(options))
+        other._options = self._chosen(options)
         return other
 
     # -------------------------------------------------------------- frames in
@@ -84,15 +90,12 @@ class TaskManager(Verbs[Task]):
             columns: what to read, all where None.
             **options: see TaskOptions.
         """
-        paths = [path] if isinstance(path, str | os.PathLike) else list(path)
-        names = tuple(absolute(os.fspath(entry)) for entry in paths)
-        if not names:
-            raise DescriptionError("read: no path is given")
-        kind = format or _FORMATS.get(os.path.splitext(names[0])[1], "parquet")
-        if kind not in ("parquet", "csv", "arrow"):
-            raise DescriptionError(f"read: format={kind!r} is none of parquet, csv, arrow")
-        chosen = None if columns is None else tuple(columns)
-        return self.run(Read(names, kind, chosen), (), options)  # type: ignore[arg-type]
+        single = checks.is_a(path, (str, bytes)) or hasattr(type(path), "__fspath__")
+        given = (path,) if single else checks.listed("read: path", path)
+        paths = tuple([absolute(checks.path("read: path", entry)) for entry in given])
+        ending = os.path.splitext(paths[0])[1] if paths else ""
+        kind = _FORMATS.get(ending, "parquet") if format is None else format
+        return self.run(Read(paths, kind, columns), (), options)  # type: ignore[arg-type]
 
     def from_arrow(self, data: Any, **options: Any) -> Task:
         """Bring a table of this process in: pyarrow, pandas, polars, DuckDB, ...
@@ -102,11 +105,10 @@ class TaskManager(Verbs[Task]):
         Raises:
             DescriptionError: the data has no Arrow form.
         """
+        chosen = self._chosen(options)
         table = _to_table(data)
         task = self._dispatcher.new_id()
-        load = Load(self._dispatcher.upload(task, table), table.num_rows)
-        chosen = with_options(self._options, _with_ids(options))
-        return self._dispatcher.submit([(task, TaskDescription(operation=load, options=chosen))])[0]
+        return self._send([(task, self._load(table, chosen))], {task: table})
 
     # -------------------------------------------------------------- functions
 
@@ -119,28 +121,29 @@ class TaskManager(Verbs[Task]):
         ``options(returns=...)`` says otherwise.
 
         Raises:
-            DescriptionError: the arguments are larger than what may travel with a task.
+            DescriptionError: the function cannot be called, it or the arguments cannot be pickled,
+                or they are larger than what may travel with a task.
         """
-        inputs: list[Task | Dataset] = []
+        if not callable(function):
+            raise DescriptionError(
+                f"submit: {shown(function)} is no function: give something that can be called "
+                "(for a program, subprocess.run with its command as the argument)"
+            )
+        inputs: list[Handle] = []
 
         def replace(value: Any) -> Any:
-            if not isinstance(value, Task | Dataset):
+            if not checks.is_a(value, Handle):
                 return value
             inputs.append(value)
             return InputRef(len(inputs) - 1)
 
         packed = tuple(replace(value) for value in args), {k: replace(v) for k, v in kwargs.items()}
-        arguments = cloudpickle.dumps(packed)
-        if len(arguments) > LARGEST_ARGUMENTS_BYTES:
-            raise DescriptionError(
-                f"the arguments take {len(arguments):,} bytes, more than the "
-                f"{LARGEST_ARGUMENTS_BYTES:,} that travel with a task: bring tables in with "
-                "from_arrow and give the Task as an argument"
-            )
-        digest = self._dispatcher.put_function(cloudpickle.dumps(function))
+        arguments = pack("the arguments", packed, LARGEST_ARGUMENTS_BYTES, _ADVICE)
+        blob = pack("the function and what it refers to", function, LARGEST_FUNCTION_BYTES, _ADVICE)
+        digest = hashlib.sha256(blob).hexdigest()
         call = Call(digest, arguments, len(inputs), self._options.returns)
-        name = self._options.name or getattr(function, "__name__", type(function).__name__)
-        return self.run(call, inputs, {"name": name})
+        chosen = self._chosen({"name": self._options.name or function_name(function)})
+        return self._run(call, inputs, chosen, {digest: blob})
 
     def submit_tasks(self, descriptions: Iterable[TaskDescription]) -> list[Task]:
         """Submit a graph at once; an input may be the name of another description of the batch.
@@ -150,11 +153,13 @@ class TaskManager(Verbs[Task]):
         Raises:
             DescriptionError: an unknown input, a name used twice, or a cycle; nothing is submitted.
         """
-        given = list(descriptions)
+        given = checks.values("tasks", descriptions, TaskDescription, _MOST_OF_A_BATCH)
         if not given:
             return []
         ordered = resolve(given, self._dispatcher.new_id, self._dispatcher.known)
-        tasks = self._dispatcher.submit([(task, about) for _, task, about in ordered])
+        batch = [(task, about) for _, task, about in ordered]
+        check_tasks(batch)
+        tasks = self._dispatcher.submit(batch)
         by_place = {place: task for (place, _, _), task in zip(ordered, tasks, strict=True)}
         return [by_place[place] for place in range(len(given))]
 
@@ -166,7 +171,9 @@ class TaskManager(Verbs[Task]):
 
     def explain(self, task: Task | TaskId) -> str:
         """Why the task is where it is: what it waits for, or what became of it."""
-        return self._dispatcher.explain(task.id if isinstance(task, Task) else task)
+        if checks.is_a(task, Handle):
+            return self._dispatcher.explain(task.id)  # type: ignore[union-attr]
+        return self._dispatcher.explain(TaskId(checks.text("explain: task", task)))
 
     # -------------------------------------------------------------- inside
 
@@ -185,46 +192,70 @@ class TaskManager(Verbs[Task]):
             DescriptionError: an option is wrong, there are more or fewer inputs than needed, or one
                 of them is going to be a value.
         """
+        return self._run(operation, frames, self._chosen(options), {})
+
+    def _run(
+        self,
+        operation: Operation,
+        frames: Sequence[Frame],
+        chosen: TaskOptions,
+        functions: Mapping[str, bytes],
+    ) -> Task:
+        """A task and the loads of its tables go in one message, so that none is lost between."""
         if not isinstance(operation, Call):
             _refuse_values(operation, frames)
-        chosen = with_options(self._options, _with_ids(options))
-        inputs = tuple(self._input(frame, chosen) for frame in frames)
-        description = TaskDescription(operation=operation, inputs=inputs, options=chosen)
-        return self._dispatcher.submit([(self._dispatcher.new_id(), description)])[0]
+        found = [frame.id if checks.is_a(frame, Handle) else _to_table(frame) for frame in frames]
+        loading = with_options(self._options, {"ranks": chosen.ranks})
+        tables: dict[TaskId, pa.Table] = {}
+        batch: list[tuple[TaskId, TaskDescription]] = []
+        inputs: list[TaskId] = []
+        for one in found:
+            task = TaskId(one) if isinstance(one, str) else self._dispatcher.new_id()
+            inputs.append(task)
+            if not isinstance(one, str):
+                tables[task] = one
+                batch.append((task, self._load(one, loading)))
+        description = TaskDescription(operation=operation, inputs=tuple(inputs), options=chosen)
+        batch.append((self._dispatcher.new_id(), description))
+        return self._send(batch, tables, functions)
 
-    def _input(self, frame: Frame, options: TaskOptions) -> TaskId:
-        if isinstance(frame, Task | Dataset):
-            return frame.id
-        return self.options(ranks=options.ranks).from_arrow(frame).id
+    def _load(self, table: pa.Table, options: TaskOptions) -> TaskDescription:
+        load = Load(self._dispatcher.address(), table.num_rows)
+        return TaskDescription(operation=load, options=options)
+
+    def _send(
+        self,
+        batch: list[tuple[TaskId, TaskDescription]],
+        tables: Mapping[TaskId, pa.Table],
+        functions: Mapping[str, bytes] | None = None,
+    ) -> Task:
+        """Submit tasks that belong together; the last one is what the caller asked for."""
+        check_tasks(batch)
+        return self._dispatcher.submit(batch, tables, functions or {})[-1]
+
+    def _chosen(self, options: dict[str, Any]) -> TaskOptions:
+        return with_options(self._options, as_options(options, self._dispatcher.known))
 
 
 def _refuse_values(operation: Operation, frames: Sequence[Frame]) -> None:
     """Every rank would take the whole value, even an Arrow table, for its part of a frame."""
     for frame in frames:
-        if isinstance(frame, Task) and not makes_dataset(frame.description.operation):
+        if checks.is_a(frame, Task) and not makes_dataset(frame.description.operation):
             raise DescriptionError(
                 f"{operation_name(operation)}: {frame.id} ({frame.name}) gives a value, not a "
                 f'frame: have its function return Arrow tables, with options(returns="dataset")'
             )
 
 
-def _with_ids(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as the model wants them: ``after`` may hold Tasks."""
-    if "after" not in options:
-        return options
-    given = options["after"]
-    tasks = [given] if isinstance(given, Task | str) else list(given)
-    return {**options, "after": tuple(t.id if isinstance(t, Task) else TaskId(t) for t in tasks)}
-
-
 def _to_table(data: Any) -> pa.Table:
     import pyarrow as pa
 
-    if isinstance(data, pa.Table):
+    if checks.is_a(data, pa.Table):
         return data
-    if not hasattr(data, "__arrow_c_stream__"):
-        raise DescriptionError(
-            f"from_arrow: {type(data).__name__} has no Arrow form (__arrow_c_stream__); give a "
-            "pyarrow.Table, a pandas or polars DataFrame, or a DuckDB result"
-        )
-    return pa.table(data)
+    with checks.foreign(f"from_arrow: {type_name(data)} cannot be read as a table"):
+        if not hasattr(data, "__arrow_c_stream__"):
+            raise DescriptionError(
+                f"from_arrow: {type_name(data)} has no Arrow form (__arrow_c_stream__); give a "
+                "pyarrow.Table, a pandas or polars DataFrame, or a DuckDB result"
+            )
+        return pa.table(data)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from elevon.errors import DescriptionError
+from elevon.model import checks
 from elevon.model.algebra import (
     Concat,
     Drop,
@@ -35,9 +36,12 @@ from elevon.tasks.arguments import (
     Names,
     as_aggregates,
     as_columns,
+    as_flags,
     as_names,
     as_slice,
     as_windows,
+    may_be_aggregate,
+    may_be_column,
     split_options,
 )
 
@@ -68,7 +72,7 @@ class Verbs(ABC, Generic[T]):
         left_on: Names | None = None,
         right_on: Names | None = None,
         how: How = "inner",
-        suffixes: tuple[str, str] = ("_x", "_y"),
+        suffixes: tuple[str | None, str | None] = ("_x", "_y"),
         nulls_equal: bool = False,
         **options: Any,
     ) -> T:
@@ -76,8 +80,8 @@ class Verbs(ABC, Generic[T]):
 
         Null keys never match, as in SQL, unless ``nulls_equal``.
         """
-        left_keys = as_names(on if on is not None else left_on)
-        right_keys = as_names(on if on is not None else right_on)
+        left_keys = as_names("join: on", on if on is not None else left_on)
+        right_keys = as_names("join: on", on if on is not None else right_on)
         if on is not None and (left_on is not None or right_on is not None):
             raise DescriptionError("join: give either on, or left_on and right_on")
         operation = Join(left_keys, right_keys, how, suffixes, nulls_equal)
@@ -93,7 +97,7 @@ class Verbs(ABC, Generic[T]):
         left_on: Names | None = None,
         right_on: Names | None = None,
         *,
-        suffixes: tuple[str, str] = ("_x", "_y"),
+        suffixes: tuple[str | None, str | None] = ("_x", "_y"),
         nulls_equal: bool = False,
         **options: Any,
     ) -> T:
@@ -120,10 +124,8 @@ class Verbs(ABC, Generic[T]):
         **options: Any,
     ) -> T:
         """Sort a frame, stably; rank r of the result holds the r-th range of the order."""
-        keys = as_names(by)
-        directions = (
-            (ascending,) * len(keys) if isinstance(ascending, bool) else tuple(map(bool, ascending))
-        )
+        keys = as_names("sort: by", by)
+        directions = as_flags("sort: ascending", ascending, len(keys))
         return self.run(Sort(keys, directions, na_position), (frame,), options)
 
     def sort_values(
@@ -154,10 +156,13 @@ class Verbs(ABC, Generic[T]):
         """Aggregate per group: ``groupby(frame, "k", total=("x", "sum"))``.
 
         Functions: sum, min, max, count, size, mean, var, std, nunique, median and quantile, as in
-        ``p90=("x", "quantile", 0.9)``. Names that are task options go into ``aggregates``.
+        ``p90=("x", "quantile", 0.9)``. A column that is called like a task option goes into the
+        mapping ``aggregates``.
         """
-        columns, options = split_options(named)
-        operation = GroupBy(as_names(by), as_aggregates(aggregates, columns), dropna)
+        columns, options = split_options("groupby", named, may_be_aggregate)
+        operation = GroupBy(
+            checks.names("groupby: by", by), as_aggregates(aggregates, columns), dropna
+        )
         return self.run(operation, (frame,), options)
 
     def aggregate(self, frame: Frame, /, aggregates: Keywords | None = None, **named: Any) -> T:
@@ -179,7 +184,7 @@ class Verbs(ABC, Generic[T]):
         Functions: sum, mean, min, max, count, var, std. The order is the frame's own: sort it
         first.
         """
-        named, options = split_options(named)
+        named, options = split_options("rolling", named, may_be_aggregate)
         operation = Rolling(window, as_windows(columns, named), min_periods)
         return self.run(operation, (frame,), options)
 
@@ -203,7 +208,7 @@ class Verbs(ABC, Generic[T]):
         self, frame: Frame, /, subset: Names | None = None, *, keep: Keep = "first", **options: Any
     ) -> T:
         """Keep the first or last of equal rows, or of rows with equal ``subset``; in order."""
-        names = None if subset is None else as_names(subset)
+        names = checks.optional(checks.names, "drop_duplicates: subset", subset)
         return self.run(DropDuplicates(names, keep), (frame,), options)
 
     def union(self, left: Frame, /, right: Frame, **options: Any) -> T:
@@ -220,7 +225,10 @@ class Verbs(ABC, Generic[T]):
 
     def concat(self, frames: Sequence[Frame], *, ordered: bool = True, **options: Any) -> T:
         """All rows, frame after frame; ``ordered=False`` moves none and mixes the frames."""
-        return self.run(Concat(len(frames), ordered), tuple(frames), options)
+        if hasattr(type(frames), "__arrow_c_stream__"):
+            raise DescriptionError("concat: one frame is given where a list of frames is meant")
+        given = checks.listed("concat: frames", frames)
+        return self.run(Concat(len(given), ordered), given, options)
 
     # -------------------------------------------------------------- rows and columns
 
@@ -233,24 +241,27 @@ class Verbs(ABC, Generic[T]):
     def select(self, frame: Frame, /, *columns: str | Keywords, **named: Any) -> T:
         """Some columns, and computed ones: ``select(frame, "k", twice=pc.field("x") * 2)``.
 
-        A name as a value renames a column. Names that are task options go into a mapping.
+        A name as a value renames a column. A column that is called like a task option goes into
+        a mapping: ``select(frame, {"name": "k"})``.
         """
-        named, options = split_options(named)
+        named, options = split_options("select", named, may_be_column)
         return self.run(Project(as_columns("select", columns, named)), (frame,), options)
 
     def assign(self, frame: Frame, /, columns: Keywords | None = None, **named: Any) -> T:
         """All columns, and computed ones beside them or in their place; see ``select``."""
-        named, options = split_options(named)
-        derived = as_columns("assign", [columns or {}], named)
+        named, options = split_options("assign", named, may_be_column)
+        if columns is not None:
+            checks.pairs("assign: columns", columns)  # a name alone would be no new column
+        derived = as_columns("assign", () if columns is None else (columns,), named)
         return self.run(Project(derived, extend=True), (frame,), options)
 
     def rename(self, frame: Frame, /, columns: Keywords, **options: Any) -> T:
         """Other names for some columns: ``{"old": "new"}``."""
-        return self.run(Rename(tuple(columns.items())), (frame,), options)
+        return self.run(Rename(checks.pairs("rename: columns", columns)), (frame,), options)
 
     def drop(self, frame: Frame, /, columns: Names, **options: Any) -> T:
         """All columns but these."""
-        return self.run(Drop(as_names(columns)), (frame,), options)
+        return self.run(Drop(checks.names("drop: columns", columns)), (frame,), options)
 
     def slice(
         self, frame: Frame, /, offset: int = 0, length: int | None = None, **options: Any
@@ -260,16 +271,17 @@ class Verbs(ABC, Generic[T]):
 
     def head(self, frame: Frame, /, rows: int = 5, **options: Any) -> T:
         """The first rows; all but the last ``-rows`` where negative."""
-        return self.run(SliceRows(0, rows), (frame,), options)
+        return self.run(SliceRows(0, checks.whole("head: rows", rows)), (frame,), options)
 
     def tail(self, frame: Frame, /, rows: int = 5, **options: Any) -> T:
         """The last rows; all but the first ``-rows`` where negative."""
-        last = SliceRows(-rows) if rows else SliceRows(0, 0)
+        wanted = checks.whole("tail: rows", rows)
+        last = SliceRows(-wanted) if wanted else SliceRows(0, 0)
         return self.run(last, (frame,), options)
 
     def repartition(self, frame: Frame, /, by: Names | None = None, **options: Any) -> T:
         """Even shares on the ranks, in order; or equal values of ``by`` on one rank."""
-        return self.run(Repartition(as_names(by)), (frame,), options)
+        return self.run(Repartition(as_names("repartition: by", by)), (frame,), options)
 
     # -------------------------------------------------------------- values
 
@@ -278,13 +290,27 @@ class Verbs(ABC, Generic[T]):
         return self.run(Equals(ordered), (left, right), options)
 
     def write_parquet(
-        self, frame: Frame, path: str | os.PathLike[str], compression: str = "zstd", **options: Any
+        self,
+        frame: Frame,
+        path: str | os.PathLike[str],
+        compression: str | None = "zstd",
+        **options: Any,
     ) -> T:
         """Write a frame, one file per rank, under the directory ``path``; gives the paths."""
-        target = absolute(os.fspath(path))
-        return self.run(WriteParquet(target, compression), (frame,), options)
+        target = absolute(checks.path("write_parquet: path", path))
+        codec = "none" if compression is None else compression
+        return self.run(WriteParquet(target, codec), (frame,), options)
 
 
 def absolute(path: str) -> str:
-    """Ranks need not share the client's working directory; URLs stay as they are."""
-    return path if "://" in path else os.path.abspath(path)
+    """Ranks need not share the client's working directory; URLs stay as they are.
+
+    Raises:
+        DescriptionError: the path is relative to a directory that is gone.
+    """
+    try:
+        return path if "://" in path else os.path.abspath(path)
+    except OSError as error:
+        raise DescriptionError(
+            f"{path!r} is relative, and the working directory cannot be found: {error.strerror}"
+        ) from error

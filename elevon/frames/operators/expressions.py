@@ -21,12 +21,13 @@ from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.requests import Request, settle
 from elevon.frames.exchange.shuffle import take_rows
 from elevon.frames.schema.join_plan import check_columns, find_column
+from elevon.model.algebra import LARGEST_EXPRESSION_BYTES
+from elevon.model.checks import foreign
+from elevon.model.shown import shown, type_name
 
 #: A column of the input by its name, or an expression over the input's columns.
 Source: TypeAlias = "str | pc.Expression"
 
-#: Expressions travel through the agent, which is no road for bulk data.
-LARGEST_EXPRESSION_BYTES: Final = 16 << 20
 #: What Arrow raises where an expression and a table do not fit.
 _MISFITS: Final = (
     pa.ArrowInvalid,
@@ -49,19 +50,15 @@ def to_bytes(expression: pc.Expression) -> bytes:
     Raises:
         DescriptionError: it is no expression, or holds something that does not travel.
     """
-    if not isinstance(expression, pc.Expression):
+    if type(expression) is not pc.Expression:
         raise DescriptionError(
             f"an expression of pyarrow is needed, such as pyarrow.compute.field('x') > 1, "
-            f"not {type(expression).__name__}: {expression!r}"
+            f"not {type_name(expression)}: {shown(expression)}"
         )
-    try:
+    what = f"the expression {shown(expression)} cannot travel to the ranks (do it in a function "
+    with foreign(f"{what}of your own, with submit)"):
         data = pickle.dumps(expression)
         pickle.loads(data)
-    except (pickle.PicklingError, *_MISFITS) as error:
-        raise DescriptionError(
-            f"the expression {expression} cannot travel to the ranks: {error}; "
-            f"do it in a function of your own, with submit"
-        ) from error
     if len(data) > LARGEST_EXPRESSION_BYTES:
         raise DescriptionError(
             f"the expression takes {len(data):,} bytes, more than the {LARGEST_EXPRESSION_BYTES:,} "
@@ -76,12 +73,10 @@ def from_bytes(data: bytes) -> pc.Expression:
     Raises:
         DescriptionError: this version of pyarrow cannot read it.
     """
-    try:
+    with foreign("an expression cannot be read on this rank"):
         found = pickle.loads(data)
-    except (pickle.UnpicklingError, EOFError, *_MISFITS) as error:
-        raise DescriptionError(f"an expression cannot be read on this rank: {error}") from error
-    if not isinstance(found, pc.Expression):
-        raise DescriptionError(f"not an expression, but {type(found).__name__}")
+    if type(found) is not pc.Expression:
+        raise DescriptionError(f"not an expression, but {type_name(found)}")
     return found
 
 

@@ -1,0 +1,52 @@
+"""Functions and arguments as pickles: bounded in size, and whatever pickling raises is told.
+
+Pickling runs code of the caller's (``__reduce__``), which may raise anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cloudpickle
+
+from elevon.errors import DescriptionError
+from elevon.model.checks import foreign
+
+
+class _Bounded:
+    """A file that refuses to grow beyond a size, before memory is filled."""
+
+    def __init__(self, what: str, most: int, advice: str) -> None:
+        self._what = what
+        self._most = most
+        self._advice = advice
+        self._size = 0
+        self.pieces: list[bytes] = []
+
+    def write(self, piece: bytes) -> int:
+        self._size += len(piece)
+        if self._size > self._most:
+            raise DescriptionError(
+                f"{self._what} take more than the {self._most:,} bytes that travel with a task: "
+                f"{self._advice}"
+            )
+        self.pieces.append(bytes(piece))
+        return len(piece)
+
+
+def pack(what: str, value: Any, most: int, advice: str) -> bytes:
+    """A value as a pickle.
+
+    Args:
+        what: for messages, in the plural.
+        value: any object.
+        most: bytes that the pickle may take.
+        advice: what to do where it takes more.
+
+    Raises:
+        DescriptionError: it cannot be pickled, or is too large.
+    """
+    file = _Bounded(what, most, advice)
+    with foreign(f"{what} cannot be pickled"):
+        cloudpickle.dump(value, file)
+    return b"".join(file.pieces)
