@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from elevon.errors import DescriptionError
-from elevon.model.shown import fault_text, shown
+from elevon.model.shown import fault_text, shown, type_name
 
 T = TypeVar("T")
 
@@ -180,7 +180,7 @@ def listed(what: str, value: Any, most: int = LONGEST_LIST) -> tuple[Any, ...]:
     if type(value) in (tuple, list):
         entries = tuple(value)
     else:
-        with foreign(f"{what} must be a list, not {shown(value)}"):
+        with foreign(f"{what} must be a list, not {type_name(value)}"):
             entries = tuple(islice(iter(value), most + 1))
     if len(entries) > most:
         raise DescriptionError(f"{what} has more than {most:,} entries")
@@ -191,9 +191,12 @@ def pairs(what: str, value: Any) -> tuple[tuple[Any, Any], ...]:
     """The (key, value) entries of a mapping, in order."""
     if not is_a(value, Mapping):
         raise DescriptionError(f"{what} must be a mapping, not {shown(value)}")
-    with foreign(f"{what}: {shown(value)} cannot be read"):
-        entries = listed(what, value.items())
-        return tuple([(key, entry) for key, entry in entries])
+    with foreign(f"{what}: the mapping cannot be read"):
+        entries = islice(iter(value.items()), LONGEST_LIST + 1)
+        found = tuple([(key, entry) for key, entry in entries])
+    if len(found) > LONGEST_LIST:
+        raise DescriptionError(f"{what} has more than {LONGEST_LIST:,} entries")
+    return found
 
 
 def optional(check: Callable[..., T], what: str, value: Any, *more: Any) -> T | None:

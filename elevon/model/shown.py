@@ -48,8 +48,8 @@ def _shown(value: object, depth: int) -> str:
         return f"a number of {value.bit_length():,} bits"  # type: ignore[attr-defined]
     if kind is tuple or kind is list:
         return _shown_entries(value, depth)  # type: ignore[arg-type]
-    if kind is dict:
-        return f"a dict of {len(value):,}"  # type: ignore[arg-type]
+    if kind is dict or kind is set or kind is frozenset:
+        return f"a {kind.__name__} of {len(value):,}"  # type: ignore[arg-type]
     return _guarded(lambda: repr(value), f"<{type_name(value)}>")
 
 

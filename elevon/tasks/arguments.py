@@ -90,7 +90,10 @@ def may_be_aggregate(value: Any) -> bool:
     """Whether a value could be meant as ("column", "function")."""
     if _is_named_aggregate(value):
         return True
-    return checks.is_a(value, (tuple, list)) and len(value) > 1 and checks.is_a(value[0], str)
+    if not checks.is_a(value, (tuple, list)):
+        return False
+    own: Any = tuple if checks.is_a(value, tuple) else list  # a subclass may have other methods
+    return own.__len__(value) > 1 and checks.is_a(own.__getitem__(value, 0), str)
 
 
 def may_be_column(value: Any) -> bool:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+import pathlib
+import sys
 
 import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -36,7 +42,7 @@ from elevon.model.operations import (
     operation_name,
     repeatable,
 )
-from elevon.model.tasks import TaskDescription
+from elevon.model.tasks import OPTION_NAMES, TaskDescription
 from elevon.tasks.methods import FrameMethods
 from elevon.tasks.verbs import Verbs
 
@@ -57,6 +63,12 @@ class Frame(FrameMethods[tuple]):
 
 verbs = Recorder()
 TEN = list(range(10))
+
+
+def rolled():
+    return verbs.rolling("f", 3, a=("x", "sum"))
+
+
 X = pc.field("x")
 
 
@@ -75,9 +87,70 @@ def test_a_keyword_is_an_aggregate_or_an_option():
     )
 
 
+COLUMNS = {
+    "select": [lambda **named: verbs.select("f", "x", **named), "k", X],
+    "assign": [lambda **named: verbs.assign("f", **named), "k", X],
+    "groupby": [lambda **named: verbs.groupby("f", "g", **named), ("x", "sum"), ["x", "sum"]],
+    "aggregate": [lambda **named: verbs.aggregate("f", **named), ("x", "sum"), ("x", "max")],
+    "rolling": [lambda **named: verbs.rolling("f", 2, **named), ("x", "sum"), ["x", "max"]],
+}
+
+
+@pytest.mark.parametrize("verb", COLUMNS)
+@pytest.mark.parametrize("option", OPTION_NAMES)
+def test_a_column_that_is_called_like_an_option_is_not_swallowed(verb, option):
+    call, *specs = COLUMNS[verb]
+    for spec in specs:
+        with pytest.raises(DescriptionError, match=rf"mapping.*{option}.*\.options\({option}="):
+            call(**{option: spec})
+
+
+def test_a_column_may_be_called_like_an_option_in_a_mapping():
+    named = dict.fromkeys(OPTION_NAMES, "k")
+    derived = tuple(Derived(name, "k") for name in OPTION_NAMES)
+    assert verbs.select("f", named, ranks=2) == (Project(derived), ("f",), {"ranks": 2})
+    assert operation(verbs.assign("f", named)) == Project(derived, True)
+    sums = dict.fromkeys(OPTION_NAMES, ("x", "sum"))
+    assert len(operation(verbs.groupby("f", "k", sums, retries=1)).aggregates) == len(sums)
+    assert len(operation(verbs.rolling("f", 2, sums, after=["t"])).columns) == len(sums)
+
+
+def test_a_column_is_not_taken_for_a_parameter_either():
+    for call in (
+        lambda: verbs.groupby("f", "k", dropna=("x", "sum")),
+        lambda: verbs.groupby("f", "k", aggregates=("x", "sum")),
+        lambda: verbs.rolling("f", 3, min_periods=("x", "sum")),
+        lambda: verbs.rolling("f", 3, columns=("x", "sum")),
+        lambda: verbs.assign("f", columns="x"),
+        lambda: verbs.assign("f", columns=X),
+    ):
+        with pytest.raises(DescriptionError, match="must be"):
+            call()
+    assert operation(verbs.select("f", columns="x")) == Project((Derived("columns", "x"),))
+
+
+def test_a_frame_has_a_place_for_options():
+    frame = Frame()
+    chosen = frame.options(name="n", priority=3)
+    made = chosen.select("k", {"name": "k"})
+    assert made == (
+        Project((Derived("k", "k"), Derived("name", "k"))),
+        (frame,),
+        {"name": "n", "priority": 3, "ranks": 3},
+    )
+    assert frame.options(ranks=2).options(retries=1).union("g", retries=4)[2] == {
+        "ranks": 2,
+        "retries": 4,
+    }
+    assert chosen.head(2)[0] == SliceRows(0, 2)
+    with pytest.raises(DescriptionError, match="did you mean 'ranks'"):
+        frame.options(rank=3)
+    with pytest.raises(DescriptionError, match="retries"):
+        frame.options(retries="often")
+
+
 def test_pandas_named_aggregation_is_understood():
-    pandas = pytest.importorskip("pandas")
-    made = verbs.groupby("f", ["k"], total=pandas.NamedAgg(column="x", aggfunc="sum"))
+    made = verbs.groupby("f", ["k"], total=pd.NamedAgg(column="x", aggfunc="sum"))
     assert operation(made).aggregates == (Aggregate("total", "x", "sum"),)
 
 
@@ -135,11 +208,115 @@ def test_a_slice_has_an_offset_and_a_length(offset, length):
 
 @pytest.mark.parametrize("rows", [-12, -3, 0, 3, 12])
 def test_head_and_tail_count_as_in_pandas(rows):
-    pandas = pytest.importorskip("pandas")
     head, tail = operation(verbs.head("f", rows)), operation(verbs.tail("f", rows))
-    series = pandas.Series(TEN)
+    series = pd.Series(TEN)
     assert TEN[head.start : head.stop] == series.head(rows).tolist()
     assert TEN[tail.start : tail.stop] == series.tail(rows).tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (lambda: verbs.head("f", np.int64(2)), lambda: verbs.head("f", 2)),
+        (lambda: verbs.tail("f", np.array(2)), lambda: verbs.tail("f", 2)),
+        (lambda: verbs.tail("f", sys.maxsize), lambda: verbs.slice("f", -sys.maxsize)),
+        (lambda: verbs.slice("f", 2, sys.maxsize), lambda: verbs.slice("f", 2, sys.maxsize - 2)),
+        (lambda: verbs.rolling("f", np.uint8(3), a=("x", np.str_("sum"))), rolled),
+        (lambda: verbs.rolling("f", 3, {np.str_("a"): ["x", "sum"]}), rolled),
+        (lambda: verbs.drop("f", "k"), lambda: verbs.drop("f", ["k"])),
+        (lambda: verbs.drop("f", pd.Index(["k", "x"])), lambda: verbs.drop("f", ("k", "x"))),
+        (lambda: verbs.drop("f", np.array(["k"])), lambda: verbs.drop("f", "k")),
+        (lambda: verbs.drop("f", {"k": 1}.keys()), lambda: verbs.drop("f", "k")),
+        (lambda: verbs.union("f", "g", name="n"), lambda: verbs.union("f", right="g", name="n")),
+        (lambda: verbs.concat(f for f in "fg"), lambda: verbs.concat(["f", "g"])),
+        (lambda: verbs.equals("f", "g", ordered=np.True_), lambda: verbs.equals("f", "g")),
+        (lambda: verbs.groupby("f", "k", dropna=1), lambda: verbs.groupby("f", ["k"])),
+        (
+            lambda: verbs.sort("f", by=["k", "x"], ascending=[0, np.True_]),
+            lambda: verbs.sort("f", by=("k", "x"), ascending=(False, True)),
+        ),
+        (
+            lambda: verbs.aggregate("f", a=("x", "quantile", np.float32(0.5))),
+            lambda: verbs.aggregate("f", a=("x", "median")),
+        ),
+        (
+            lambda: verbs.write_parquet("f", pathlib.Path("/a"), None),
+            lambda: verbs.write_parquet("f", b"/a", "none"),
+        ),
+    ],
+)
+def test_what_is_plainly_meant_is_understood(given, plain):
+    made, expected = given(), plain()
+    assert made == expected
+    assert msgspec.msgpack.encode(operation(made)) == msgspec.msgpack.encode(operation(expected))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: verbs.head("f", 2.0),
+        lambda: verbs.head("f", True),
+        lambda: verbs.head("f", 2**70),
+        lambda: verbs.tail("f", "2"),
+        lambda: verbs.tail("f", -(2**63)),
+        lambda: verbs.slice("f", None),
+        lambda: verbs.rolling("f", 2.0, a=("x", "sum")),
+        lambda: verbs.rolling("f", 2, a=("x", "sum"), min_periods=1.0),
+        lambda: verbs.rename("f", {1: "x"}),
+        lambda: verbs.rename("f", {"x": None}),
+        lambda: verbs.rename("f", [("x", "y")]),
+        lambda: verbs.drop("f", [1]),
+        lambda: verbs.drop("f", None),
+        lambda: verbs.drop("f", {"k"}),
+        lambda: verbs.sort("f", by="\udc80"),
+        lambda: verbs.sort("f", by=None),
+        lambda: verbs.sort("f", by=b"k"),
+        lambda: verbs.sort("f", by={"k": 1}),
+        lambda: verbs.sort("f", by=itertools.count()),
+        lambda: verbs.sort("f", by="k", ascending="no"),
+        lambda: verbs.sort("f", by="k", ascending=[True, False]),
+        lambda: verbs.sort("f", by="k", ascending=[2]),
+        lambda: verbs.sort("f", by="k", na_position=None),
+        lambda: verbs.join("f", "g", on=[1]),
+        lambda: verbs.join("f", "g", on="k", suffixes="xy"),
+        lambda: verbs.join("f", "g", on="k", suffixes=("_x",)),
+        lambda: verbs.join("f", "g", on="k", suffixes=(1, 2)),
+        lambda: verbs.join("f", "g", on="k", nulls_equal="yes"),
+        lambda: verbs.join("f", "g", on="k", how=["inner"]),
+        lambda: verbs.groupby("f", None, a=("x", "sum")),
+        lambda: verbs.groupby("f", "k", a=("x", "quantile", float("nan"))),
+        lambda: verbs.groupby("f", "k", a=("x", "quantile", True)),
+        lambda: verbs.drop_duplicates("f", subset=3),
+        lambda: verbs.rank("f", ["x"]),
+        lambda: verbs.rank("f", "x", column=None),
+        lambda: verbs.concat(pa.table({"k": [1]})),
+        lambda: verbs.concat(5),
+        lambda: verbs.repartition("f", 3),
+        lambda: verbs.write_parquet("f", "/a\0b"),
+        lambda: verbs.write_parquet("f", "/a", "zip"),
+        lambda: verbs.write_parquet("f", ""),
+        lambda: verbs.write_parquet("f", "/\udc80.parquet"),
+        lambda: verbs.equals("f", "g", ordered=None),
+    ],
+)
+def test_what_is_of_another_type_is_refused_at_once(call):
+    with pytest.raises(DescriptionError):
+        call()
+
+
+def test_a_suffix_may_be_none_as_in_pandas():
+    made = operation(verbs.join("f", "g", on="k", suffixes=(None, "_right")))
+    assert made.suffixes == (None, "_right")
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Operation) == made
+
+
+def test_a_relative_path_needs_a_directory(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(DescriptionError, match="working directory"):
+        verbs.write_parquet("f", "here")
 
 
 def test_a_method_is_the_verb_on_its_frame_and_on_its_ranks():
