@@ -135,6 +135,12 @@ def path(what: str, value: Any) -> str:
     return found
 
 
+def paths(what: str, value: Any) -> tuple[str, ...]:
+    """One path, or several in order."""
+    single = is_a(value, (str, bytes)) or hasattr(type(value), "__fspath__")
+    return tuple([path(what, one) for one in ((value,) if single else listed(what, value))])
+
+
 def one_of(what: str, value: Any, known: tuple[str, ...]) -> str:
     """One of some words; the error suggests the one that was meant."""
     if type(value) is not str:

@@ -38,15 +38,14 @@ class Read(msgspec.Struct, frozen=True, tag="read", gc=False):
     inputs = 0
 
     def __post_init__(self) -> None:
-        paths = checks.listed("read: path", self.paths)
-        if not paths:
-            raise DescriptionError("read: no path is given")
         checks.keep(
             self,
-            paths=tuple([checks.path("read: path", path) for path in paths]),
+            paths=checks.paths("read: path", self.paths),
             format=checks.one_of("read: format", self.format, FORMATS),
             columns=checks.optional(checks.names, "read: columns", self.columns),
         )
+        if not self.paths:
+            raise DescriptionError("read: no path is given")
 
 
 class Load(msgspec.Struct, frozen=True, tag="load", gc=False):

@@ -90,9 +90,7 @@ class TaskManager(Verbs[Task]):
             columns: what to read, all where None.
             **options: see TaskOptions.
         """
-        single = checks.is_a(path, (str, bytes)) or hasattr(type(path), "__fspath__")
-        given = (path,) if single else checks.listed("read: path", path)
-        paths = tuple([absolute(checks.path("read: path", entry)) for entry in given])
+        paths = tuple([absolute(entry) for entry in checks.paths("read: path", path)])
         ending = os.path.splitext(paths[0])[1] if paths else ""
         kind = _FORMATS.get(ending, "parquet") if format is None else format
         return self.run(Read(paths, kind, columns), (), options)  # type: ignore[arg-type]

@@ -5,12 +5,15 @@ Pickling runs code of the caller's (``__reduce__``), which may raise anything.
 
 from __future__ import annotations
 
-from typing import Any
+import pickle
+from typing import Any, TypeAlias
 
 import cloudpickle
 
 from elevon.errors import DescriptionError
 from elevon.model.checks import foreign
+
+_Piece: TypeAlias = bytes | memoryview | pickle.PickleBuffer
 
 
 class _Bounded:
@@ -23,15 +26,17 @@ class _Bounded:
         self._size = 0
         self.pieces: list[bytes] = []
 
-    def write(self, piece: bytes) -> int:
-        self._size += len(piece)
+    def write(self, piece: _Piece) -> int:
+        """Take a piece, as the pickler hands it over."""
+        view = memoryview(piece)
+        self._size += view.nbytes
         if self._size > self._most:
             raise DescriptionError(
                 f"{self._what} take more than the {self._most:,} bytes that travel with a task: "
                 f"{self._advice}"
             )
-        self.pieces.append(bytes(piece))
-        return len(piece)
+        self.pieces.append(bytes(view))
+        return view.nbytes
 
 
 def pack(what: str, value: Any, most: int, advice: str) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -20,74 +19,37 @@ from elevon.errors import UsageError
 from elevon.model.pilots import PilotDescription
 from elevon.model.shown import LONGEST_SHOWN, shown
 from elevon.model.tasks import OPTION_NAMES, TaskOptions
-from elevon.tasks.manager import TaskManager
-from elevon.wire.messages import ClientMessage
+from tests.support.client import Client
 from tests.support.hostile import TABLE, VALUES, verbs
 
 EXAMPLES = int(os.environ.get("ELEVON_HOSTILE_EXAMPLES", "150"))
 LONGEST_MESSAGE = 20_000
 
-encoder = msgspec.msgpack.Encoder()
-decoder = msgspec.msgpack.Decoder(list[ClientMessage])
 
-
-class RecordingLink:
-    """What would go to an agent, through the wire's own encoder and decoder."""
-
-    def __init__(self) -> None:
-        self.posted = 0
-
-    def subscribe(self, receiver, mourner):
-        pass
-
-    def post(self, message):
-        assert decoder.decode(encoder.encode([message])) == [message]
-        self.posted += 1
-
-
-class Client:
-    """A TaskManager of a pilot that is not there."""
-
-    def __init__(self, directory):
-        self.closers = []
-        session = SimpleNamespace(
-            check_open=lambda: None, on_close=self.closers.append, directory=directory
-        )
-        self.link = RecordingLink()
-        pilot = SimpleNamespace(id="pilot", description=PilotDescription(ranks=4), link=self.link)
-        self.tasks = TaskManager(session, [pilot])
-        self.task = self.tasks.from_arrow(TABLE)
-        self.owners = {
-            "tasks": self.tasks,
-            "task": self.task,
-            "options": self.task.options(priority=1),
-        }
-
-    def try_call(self, verb, given):
-        """Whether the call was refused; if so, nothing must have happened."""
-        before = self.state()
-        try:
-            verb.call(self.owners[verb.owner], given)
-        except UsageError as error:
-            said = str(error)
-        else:
-            return False
-        assert self.state() == before
-        assert len(said.encode()) < LONGEST_MESSAGE
-        return True
-
-    def state(self):
-        """What the agent was sent, and what is served to it or waited for."""
-        inner = self.tasks._dispatcher
-        return self.link.posted, len(inner._uploads), len(inner._homes), len(inner._pending)
+def try_call(client, verb, given):
+    """Whether the call was refused; if so, nothing must have happened."""
+    owners = {
+        "tasks": client.tasks,
+        "task": client.task,
+        "options": client.task.options(priority=1),
+    }
+    before = client.state()
+    try:
+        verb.call(owners[verb.owner], given)
+    except UsageError as error:
+        said = str(error)
+    else:
+        return False
+    assert client.state() == before
+    assert len(said.encode()) < LONGEST_MESSAGE
+    return True
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    client = Client(tmp_path_factory.mktemp("client"))
-    yield client
-    for closer in client.closers:
-        closer(False)
+    with Client(tmp_path_factory.mktemp("client")) as client:
+        client.task = client.tasks.from_arrow(TABLE)
+        yield client
 
 
 @contextlib.contextmanager
@@ -106,10 +68,10 @@ HERE = "{0.owner}.{0.name}".format
 @pytest.mark.parametrize("verb", VERBS, ids=HERE)
 def test_the_good_values_are_good(client, verb):
     """Or else what the tests below see refused could be refused for another reason."""
-    posted = client.link.posted
-    assert not client.try_call(verb, {}) or verb.name == "explain"
+    posted = len(client.posted)
+    assert not try_call(client, verb, {}) or verb.name == "explain"
     if verb.name not in ("explain", "options", "submit_tasks"):
-        assert client.link.posted > posted
+        assert len(client.posted) > posted
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=HERE)
@@ -120,7 +82,7 @@ def test_one_hostile_value_costs_one_call(client, verb):
     for slot in slots:
         for name, make in VALUES.items():
             with blamed(f"{HERE(verb)}({slot}={name})"):
-                client.try_call(verb, {slot: make()})
+                try_call(client, verb, {slot: make()})
 
 
 # Hypothesis looks at what it draws, which hostile values do not bear: it draws how to make them.
@@ -144,7 +106,7 @@ def test_hostile_values_together_cost_one_call(client, data):
     verb = data.draw(st.sampled_from(VERBS))
     slots = data.draw(st.lists(st.sampled_from(verb.slots), unique=True, max_size=4))
     made = {slot: data.draw(makers) for slot in slots}
-    client.try_call(verb, {slot: make() for slot, make in made.items()})
+    try_call(client, verb, {slot: make() for slot, make in made.items()})
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +120,7 @@ def test_a_text_of_200_mb_is_refused_at_once(client, huge, verb):
     forms = (huge,) if verb.name == "submit" else (huge, (huge, "sum"), [huge], {"k": huge})
     for slot in verb.slots:
         for value in forms:
-            refused = client.try_call(verb, {slot: value})
+            refused = try_call(client, verb, {slot: value})
             assert refused or slot[2:] in OPTION_NAMES
 
 
