@@ -9,7 +9,11 @@ import msgspec
 
 from elevon.errors import DescriptionError
 from elevon.model.ids import TaskId
+from elevon.model.shown import shown
 from elevon.model.tasks import TaskDescription
+
+# How many tasks of a circle an error names.
+_OF_A_CIRCLE = 20
 
 
 def resolve(
@@ -34,8 +38,9 @@ def resolve(
     try:
         order = list(graphlib.TopologicalSorter(needs).static_order())
     except graphlib.CycleError as error:
-        circle = " -> ".join(descriptions[place].name for place in error.args[1])
-        raise DescriptionError(f"tasks that wait for each other: {circle}") from None
+        circle = [shown(descriptions[place].name) for place in error.args[1]]
+        spelt = " -> ".join([*circle[:_OF_A_CIRCLE], *(["..."] if circle[_OF_A_CIRCLE:] else [])])
+        raise DescriptionError(f"tasks that wait for each other: {spelt}") from None
 
     def to_id(name: str, consumer: TaskDescription) -> TaskId:
         if name in places:
@@ -43,8 +48,8 @@ def resolve(
         if known(name):
             return TaskId(name)
         raise DescriptionError(
-            f"task {consumer.name!r} needs {name!r}, which is neither the name of a task of this "
-            f"batch nor the id of one submitted before"
+            f"task {shown(consumer.name)} needs {shown(name)}, which is neither the name of a "
+            "task of this batch nor the id of one submitted before"
         )
 
     return [(place, ids[place], _with_ids(descriptions[place], to_id)) for place in order]
@@ -55,7 +60,7 @@ def _places_by_name(descriptions: Sequence[TaskDescription]) -> dict[str, int]:
     for place, description in enumerate(descriptions):
         name = description.options.name
         if name in places:
-            raise DescriptionError(f"two tasks of the batch are called {name!r}")
+            raise DescriptionError(f"two tasks of the batch are called {shown(name)}")
         if name:
             places[name] = place
     return places

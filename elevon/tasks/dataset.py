@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from elevon.errors import DataLost, WireError
 from elevon.frames.files import ipc
+from elevon.model.checks import whole
 from elevon.model.ids import TaskId
 from elevon.model.outcomes import Partition
 from elevon.tasks.methods import FrameMethods
@@ -91,8 +92,8 @@ class Dataset(FrameMethods[Task]):
         return (self._fetch(partition, 0, partition.rows) for partition in self._partitions)
 
     def head(self, rows: int = 5) -> pa.Table:
-        """The first rows; only these travel."""
-        pieces, wanted = [], rows
+        """The first rows, all but the last ``-rows`` where negative; only these travel."""
+        pieces, wanted = [], self._wanted("head", rows)
         for partition in self._partitions:
             if wanted > 0 and partition.rows > 0:
                 pieces.append(self._fetch(partition, 0, min(wanted, partition.rows)))
@@ -100,8 +101,8 @@ class Dataset(FrameMethods[Task]):
         return ipc.concat(self._schema, pieces)
 
     def tail(self, rows: int = 5) -> pa.Table:
-        """The last rows; only these travel."""
-        pieces, wanted = [], rows
+        """The last rows, all but the first ``-rows`` where negative; only these travel."""
+        pieces, wanted = [], self._wanted("tail", rows)
         for partition in reversed(self._partitions):
             if wanted > 0 and partition.rows > 0:
                 taken = min(wanted, partition.rows)
@@ -145,6 +146,10 @@ class Dataset(FrameMethods[Task]):
     def relocate(self, partitions: tuple[Partition, ...]) -> None:
         """Called by the manager: the partitions were made again elsewhere."""
         self._partitions = partitions
+
+    def _wanted(self, what: str, rows: int) -> int:
+        rows = whole(f"{what}: rows", rows)
+        return rows if rows >= 0 else self.num_rows + rows
 
     def _fetch(self, partition: Partition, offset: int, rows: int) -> pa.Table:
         request = PartitionRequest(self.id, offset, rows)

@@ -16,6 +16,7 @@ from elevon.model.checks import foreign
 from elevon.model.ids import TaskId
 from elevon.model.operations import Call
 from elevon.model.pilots import PilotDescription
+from elevon.model.shown import shown
 from elevon.model.tasks import TaskDescription, TaskSubmission
 from elevon.wire.messages import ClientMessage, Submit
 
@@ -36,7 +37,7 @@ def check_tasks(batch: Iterable[tuple[TaskId, TaskDescription]]) -> None:
     """
     for task, description in batch:
         message = Submit((TaskSubmission(task, _without_arguments(description), 0.0),))
-        what = f"task {description.name!r}"
+        what = f"task {shown(description.name)}"
         with foreign(f"{what} cannot be sent"):
             frame = _encoder.encode([message])
         if len(frame) > LARGEST_DESCRIPTION_BYTES:

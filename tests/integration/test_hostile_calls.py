@@ -5,6 +5,9 @@ That each of the values is refused, or comes through the wire, tests/property tr
 
 from __future__ import annotations
 
+import os
+import random
+
 import pytest
 
 import elevon as ev
@@ -15,8 +18,8 @@ from tests.support.hostile import TABLE, VALUES, verbs
 pytestmark = [pytest.mark.no_mpi, pytest.mark.timeout(120)]
 
 WITHIN_S = 30.0
-# Of all calls with one hostile value, one in so many: those differ from verb to verb.
-STRIDE = 37
+# Of all calls with one hostile value (20,000 and more) so many are tried: other ones of each verb.
+CALLS = int(os.environ.get("ELEVON_HOSTILE_EXAMPLES", "1000"))
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +32,9 @@ def tasks(tmp_path_factory):
 def chosen():
     """Some (verb, place, value) of all."""
     every = [
-        (verb, slot, make)
-        for verb in verbs()
-        if verb.name != "submit"  # what functions do is tried elsewhere
-        for slot in verb.slots
-        for make in VALUES.values()
+        (verb, slot, make) for verb in verbs() for slot in verb.slots for make in VALUES.values()
     ]
-    return every[::STRIDE]
+    return random.Random(7).sample(every, min(CALLS, len(every)))
 
 
 def test_a_pilot_outlives_hostile_calls(tasks, tmp_path, monkeypatch):
@@ -50,7 +49,7 @@ def test_a_pilot_outlives_hostile_calls(tasks, tmp_path, monkeypatch):
             refused += 1
             continue
         accepted += [made] if isinstance(made, Task) else []
-    assert refused > 3 * len(accepted) > 100
+    assert refused > len(accepted) > CALLS / 50
     for task in accepted:
         task.exception(WITHIN_S)
     assert tasks.sort(frame, by="k", ascending=False).dataset(WITHIN_S).num_rows == 3

@@ -379,3 +379,14 @@ def test_names_in_reports_are_the_verbs():
 def test_an_expression_is_checked_before_it_is_sent():
     with pytest.raises(DescriptionError, match="not int"):
         verbs.filter("f", 3)
+
+
+def test_an_expression_that_is_too_deep_for_a_rank_is_refused():
+    chain, wide = X, X
+    for _ in range(5_000):
+        chain = chain + 1
+    with pytest.raises(DescriptionError, match="nests 5,001 calls"):
+        verbs.filter("f", chain > 1)
+    for _ in range(6):
+        wide = wide + wide
+    assert operation(verbs.select("f", y=pc.coalesce(*[wide] * 50, pc.scalar('"(' * 5_000))))

@@ -7,7 +7,9 @@ streaming engine on one thread, which keeps the order.
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -28,6 +30,9 @@ from elevon.model.shown import shown, type_name
 #: A column of the input by its name, or an expression over the input's columns.
 Source: TypeAlias = "str | pc.Expression"
 
+#: Ranks with a stack of 8 MiB, which is usual, come to more than 3,000.
+DEEPEST_EXPRESSION: Final = 2_000
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 #: What Arrow raises where an expression and a table do not fit.
 _MISFITS: Final = (
     pa.ArrowInvalid,
@@ -55,6 +60,7 @@ def to_bytes(expression: pc.Expression) -> bytes:
             f"an expression of pyarrow is needed, such as pyarrow.compute.field('x') > 1, "
             f"not {type_name(expression)}: {shown(expression)}"
         )
+    _refuse_deep(expression)
     what = f"the expression {shown(expression)} cannot travel to the ranks (do it in a function "
     with foreign(f"{what}of your own, with submit)"):
         data = pickle.dumps(expression)
@@ -65,6 +71,20 @@ def to_bytes(expression: pc.Expression) -> bytes:
             f'that travel with a task: bring its values in as a table, and join with how="semi"'
         )
     return data
+
+
+def _refuse_deep(expression: pc.Expression) -> None:
+    """Arrow works on an expression by recursion: a deep one would end the rank's process."""
+    spelt = _QUOTED.sub("", str(expression))
+    if spelt.count("(") <= DEEPEST_EXPRESSION:
+        return
+    steps = ((char == "(") - (char == ")") for char in spelt)
+    depth = max(accumulate(steps))
+    if depth > DEEPEST_EXPRESSION:
+        raise DescriptionError(
+            f"the expression nests {depth:,} calls, more than {DEEPEST_EXPRESSION:,}: write many "
+            "values as one is_in, a chain of operators as a balanced one, or several steps"
+        )
 
 
 def from_bytes(data: bytes) -> pc.Expression:
