@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from elevon.errors import DescriptionError
+from elevon.model import checks
 from elevon.model.ids import SessionId, new_session_id
 from elevon.wire.keys import Keyring
 
@@ -40,10 +41,10 @@ class Session:
     """
 
     def __init__(self, *, detach: bool = False, root: str | os.PathLike[str] | None = None) -> None:
+        self.detach = checks.flag("detach", detach)
+        parent = default_root() if root is None else Path(checks.path("root", root))
         self.id: SessionId = new_session_id()
-        self.detach = detach
         self.keys = Keyring.new()
-        parent = Path(root) if root is not None else default_root()
         _prepare_root(parent)
         self.directory = parent / self.id
         self.directory.mkdir(mode=0o700)

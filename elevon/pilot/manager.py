@@ -136,7 +136,12 @@ class Pilot:
             return self._state
 
     def cancel(self, reason: str = "the user cancelled the pilot") -> None:
-        """End the pilot and all that runs on it; returns when it has ended."""
+        """End the pilot and all that runs on it; returns when it has ended.
+
+        Raises:
+            DescriptionError: the reason is no text; nothing has happened.
+        """
+        reason = checks.text("reason", reason)
         if not self._acquisition.connection.done():
             self._acquisition.stop(0.0)  # it cannot be talked to yet
         self.link.post(Shutdown(reason))

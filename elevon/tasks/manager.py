@@ -55,10 +55,17 @@ class TaskManager(Verbs[Task]):
     Args:
         session: the session of the pilots.
         pilots: where tasks may run; a task goes where its inputs are.
+
+    Raises:
+        DescriptionError: no pilot is given, or something else.
     """
 
     def __init__(self, session: Session, pilots: Sequence[PilotHandle]) -> None:
-        self._dispatcher = Dispatcher(session, pilots, self)
+        handles = checks.listed("pilots", pilots)
+        for pilot in handles:
+            with checks.foreign(f"pilots holds {shown(pilot)}, which is no Pilot"):
+                _ = pilot.link
+        self._dispatcher = Dispatcher(session, handles, self)
         self._options = TaskOptions()
 
     def options(self, **options: Any) -> TaskManager:

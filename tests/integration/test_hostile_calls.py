@@ -11,7 +11,7 @@ import random
 import pytest
 
 import elevon as ev
-from elevon.errors import TaskFailed, UsageError
+from elevon.errors import DescriptionError, TaskFailed, UsageError
 from elevon.tasks.task import Task
 from tests.support.hostile import TABLE, VALUES, verbs
 
@@ -23,10 +23,20 @@ CALLS = int(os.environ.get("ELEVON_HOSTILE_EXAMPLES", "1000"))
 
 
 @pytest.fixture(scope="module")
-def tasks(tmp_path_factory):
+def session(tmp_path_factory):
     with ev.Session(root=tmp_path_factory.mktemp("sessions")) as session:
-        description = ev.PilotDescription(ranks=2, communicator="tcp")
-        yield ev.TaskManager(session, pilots=[ev.PilotManager(session).submit(description)])
+        yield session
+
+
+@pytest.fixture(scope="module")
+def pilot(session):
+    description = ev.PilotDescription(ranks=2, communicator="tcp")
+    return ev.PilotManager(session).submit(description)
+
+
+@pytest.fixture(scope="module")
+def tasks(session, pilot):
+    return ev.TaskManager(session, pilots=[pilot])
 
 
 def chosen():
@@ -78,3 +88,10 @@ def test_a_suffix_may_be_none(tasks):
     assert joined.dataset(WITHIN_S).column_names == ["k", "x", "x_right"]
     with pytest.raises(TaskFailed, match="suffixes"):
         tasks.join(TABLE, TABLE, on="k", suffixes=(None, None)).result(WITHIN_S)
+
+
+def test_a_pilot_is_not_ended_for_a_reason_that_cannot_be_told(pilot, tasks):
+    for reason in (3, None, "\udc80"):
+        with pytest.raises(DescriptionError, match="reason"):
+            pilot.cancel(reason)
+    assert tasks.submit(int).result(WITHIN_S) == 0

@@ -18,6 +18,7 @@ from elevon.model.pilots import PilotDescription
 from elevon.model.tasks import TaskDescription, TaskOptions
 from elevon.pilot.manager import PilotManager
 from elevon.session import Session
+from elevon.tasks.manager import TaskManager
 from elevon.wire.encodable import LARGEST_DESCRIPTION_BYTES, check_tasks
 from elevon.wire.messages import PutFunction, Submit
 from tests.support.client import Client
@@ -254,6 +255,17 @@ def test_a_description_has_a_limit_that_the_error_names():
     many = TaskDescription(operation=Drop(("x" * 9_999,) * 4_000), inputs=("t",))
     with pytest.raises(DescriptionError, match=f"{LARGEST_DESCRIPTION_BYTES:,}"):
         check_tasks([("t.2", many)])
+
+
+def test_sessions_and_managers_are_checked_as_well(tmp_path):
+    for arguments in ({"root": 5}, {"root": "/a\0"}, {"root": "\udc80"}, {"detach": "yes"}):
+        with pytest.raises(DescriptionError, match=next(iter(arguments))):
+            Session(**{"root": tmp_path, **arguments})
+    assert list(tmp_path.iterdir()) == []
+    with Session(root=tmp_path) as session:
+        for pilots in (None, 3, [], [3], "pilot", PilotDescription()):
+            with pytest.raises(DescriptionError, match="pilot"):
+                TaskManager(session, pilots)
 
 
 def test_a_refused_pilot_leaves_no_directory(tmp_path):
