@@ -128,29 +128,40 @@ class Dispatcher:
         """
         self._session.check_open()
         pilot = self._choose([description for _, description in batch])
-        now = time.monotonic()
         tasks = [Task(task, description, self.cancel, self._verbs) for task, description in batch]
+        # One lock for all of it: no other thread's task overtakes the function that it calls, and
+        # no answer comes before the task is known here.
         with self._lock:
             end = self._ends.get(pilot.id)
-            for task in tasks:
-                self._homes[task.id] = pilot
             if end is None:
+                self._post(pilot, batch, tables or {}, functions or {})
                 self._pending[pilot.id].update({task.id: task for task in tasks})
-                self._uploads.update(tables or {})
-                # Under the lock, so that no other thread's task overtakes the function it calls.
-                self._put_functions(pilot, functions or {})
-                submissions = tuple(TaskSubmission(task, about, now) for task, about in batch)
-                pilot.link.post(Submit(submissions))
+            self._homes.update({task.id: pilot for task in tasks})
         if end is not None:
             for task in tasks:
                 task.set_exception(PilotLost(f"{pilot.id} has ended: {end}"))
         return tasks
 
-    def _put_functions(self, pilot: PilotHandle, functions: Mapping[str, bytes]) -> None:
+    def _post(
+        self,
+        pilot: PilotHandle,
+        batch: Sequence[tuple[TaskId, TaskDescription]],
+        tables: Mapping[TaskId, pa.Table],
+        functions: Mapping[str, bytes],
+    ) -> None:
+        now = time.monotonic()
+        submit = Submit(tuple([TaskSubmission(task, about, now) for task, about in batch]))
         for digest, blob in functions.items():
             if digest not in self._functions[pilot.id]:
-                self._functions[pilot.id].add(digest)
                 pilot.link.post(PutFunction(digest, blob))
+                self._functions[pilot.id].add(digest)
+        self._uploads.update(tables)  # before a rank can ask for them
+        try:
+            pilot.link.post(submit)
+        except DescriptionError:
+            for task in tables:
+                del self._uploads[task]
+            raise
 
     def address(self) -> str:
         """Where tables are served to the ranks."""
