@@ -5,6 +5,7 @@
     ElevonError
     ├── UsageError (ValueError)          the caller asked for something that cannot be
     │   ├── DescriptionError             a field of a description or an option is wrong
+    │   │   └── NotPicklable (TypeError)     a function or an argument cannot travel to a rank
     │   ├── SchemaError                  a column is missing or its type does not fit
     │   └── ResourceError                more ranks (or other resources) than the pilot has
     ├── TaskError                        a task ended without a result; names task, rank, host
@@ -39,6 +40,13 @@ class UsageError(ElevonError, ValueError):
 
 class DescriptionError(UsageError):
     """A field of a description, or an option, has a value that is not allowed."""
+
+
+class NotPicklable(DescriptionError, TypeError):
+    """A function, or an argument of one, cannot be pickled; ``__cause__`` is what pickling raised.
+
+    Also a TypeError, because that is what pickle raises for most of what it cannot take.
+    """
 
 
 class SchemaError(UsageError):

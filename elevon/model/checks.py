@@ -28,8 +28,10 @@ T = TypeVar("T")
 
 #: Counts and positions are signed 64-bit numbers everywhere.
 LARGEST_WHOLE: Final = 2**63 - 1
-#: More ranks, or cores of one, than there are anywhere.
+#: More ranks, or accelerators of one, than there are anywhere.
 MOST_RANKS: Final = 1_000_000
+#: A kernel takes no more threads (kMaxThreads in cpp/bindings/capsule.hpp).
+MOST_CORES: Final = 1_024
 #: Seconds: 31 years. Nanoseconds of it fit into 64 bits.
 LONGEST_S: Final = 1e9
 #: Characters of a name, a path, a URL.
@@ -48,7 +50,7 @@ _NO_LISTS: Final = (str, bytes, bytearray, memoryview, set, frozenset, Mapping)
 
 
 @contextmanager
-def foreign(what: str) -> Iterator[None]:
+def foreign(what: str, error_class: type[DescriptionError] = DescriptionError) -> Iterator[None]:
     """Around code of the caller's: whatever it raises becomes a DescriptionError with that cause.
 
     SystemExit and its like, too, which are no reason to end when they come out of a value's
@@ -59,7 +61,7 @@ def foreign(what: str) -> Iterator[None]:
     except (KeyboardInterrupt, DescriptionError):
         raise
     except BaseException as error:
-        raise DescriptionError(f"{what}: {fault_text(error)}") from error
+        raise error_class(f"{what}: {fault_text(error)}") from error
 
 
 def is_a(value: object, kind: type | tuple[type, ...]) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from elevon.errors import DescriptionError
 from elevon.model import checks
-from elevon.model.checks import MOST_RANKS, Suggesting, nearest, whole
+from elevon.model.checks import MOST_CORES, MOST_RANKS, Suggesting, nearest, whole
 from elevon.model.ids import TaskId
 from elevon.model.operations import RETURNS, Operation, Returns, operation_name
 from elevon.model.shown import shown
@@ -58,7 +58,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False, metaclass
         checks.keep(
             self,
             ranks=whole("ranks", self.ranks, 1, MOST_RANKS),
-            cores_per_rank=whole("cores_per_rank", self.cores_per_rank, 1, MOST_RANKS),
+            cores_per_rank=whole("cores_per_rank", self.cores_per_rank, 1, MOST_CORES),
             gpus_per_rank=whole("gpus_per_rank", self.gpus_per_rank, 0, MOST_RANKS),
             memory_per_rank=whole("memory_per_rank", self.memory_per_rank, 0),
             timeout_s=checks.optional(checks.seconds, "timeout_s", self.timeout_s),

@@ -126,8 +126,9 @@ class TaskManager(Verbs[Task]):
         ``options(returns=...)`` says otherwise.
 
         Raises:
-            DescriptionError: the function cannot be called, it or the arguments cannot be pickled,
-                or they are larger than what may travel with a task.
+            NotPicklable: the function or the arguments cannot be pickled.
+            DescriptionError: the function cannot be called, or more than may travel with a task
+                would have to.
         """
         if not callable(function):
             raise DescriptionError(

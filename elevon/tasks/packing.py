@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import cloudpickle
 
-from elevon.errors import DescriptionError
+from elevon.errors import DescriptionError, NotPicklable
 from elevon.model.checks import foreign
 
 _Piece: TypeAlias = bytes | memoryview | pickle.PickleBuffer
@@ -49,9 +49,10 @@ def pack(what: str, value: Any, most: int, advice: str) -> bytes:
         advice: what to do where it takes more.
 
     Raises:
-        DescriptionError: it cannot be pickled, or is too large.
+        NotPicklable: pickling raised.
+        DescriptionError: it is too large.
     """
     file = _Bounded(what, most, advice)
-    with foreign(f"{what} cannot be pickled"):
+    with foreign(f"{what} cannot be pickled", NotPicklable):
         cloudpickle.dump(value, file)
     return b"".join(file.pieces)

@@ -118,7 +118,7 @@ class TestErrors:
 
     def test_a_task_in_a_container_is_refused_at_once(self, tasks):
         task = tasks.submit(lambda: 1)
-        with pytest.raises(DescriptionError, match="argument of its own"):
+        with pytest.raises(TypeError, match="argument of its own"):
             tasks.submit(sum, [task])
 
     def test_an_unknown_option_is_refused_at_once(self, tasks):

@@ -40,6 +40,7 @@ def test_an_unknown_option_is_an_error_with_a_suggestion():
         {"ranks": True},
         {"ranks": 10**7},
         {"cores_per_rank": 0},
+        {"cores_per_rank": 1_025},
         {"gpus_per_rank": "0"},
         {"memory_per_rank": -1},
         {"memory_per_rank": 2**80},
