@@ -65,6 +65,7 @@ class TaskError(ElevonError):
         rank: the rank that failed first, or None where no single rank is to blame.
         host: the host of that rank, or "".
         remote_traceback: the traceback text from the rank, or "".
+        pickled_cause: the remote exception, until the error is asked for and it becomes the cause.
     """
 
     def __init__(
@@ -81,9 +82,15 @@ class TaskError(ElevonError):
         self.rank = rank
         self.host = host
         self.remote_traceback = remote_traceback
+        self.pickled_cause = b""
+        self._remark = ""
+
+    def remark(self, text: str) -> None:
+        """Add a sentence to what the error says."""
+        self._remark = f"\n({text})"
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = f"{super().__str__()}{self._remark}"
         return f"{text}\n\n{self.remote_traceback}" if self.remote_traceback else text
 
 

@@ -50,6 +50,7 @@ class Session:
         self.directory.mkdir(mode=0o700)
         self._closers = contextlib.ExitStack()
         self._closed = False
+        self._process = os.getpid()
         # Not every script closes its session; an interpreter that ends must not leave a pilot.
         atexit.register(_close_at_exit, weakref.ref(self))
 
@@ -60,14 +61,20 @@ class Session:
     def close(self) -> None:
         """End what the session started, the newest first. Safe to call twice.
 
-        Every closer is called, whatever another one raises; the error is raised at the end.
+        Every closer is called, whatever another one raises; the error is raised at the end. In a
+        forked child this does nothing: what the session started belongs to the parent.
         """
-        if not self._closed:
+        if not self._closed and os.getpid() == self._process:
             self._closed = True
             self._closers.close()
 
     def check_open(self) -> None:
-        """Raise DescriptionError where the session is closed."""
+        """Raise DescriptionError where the session is closed, or another process's."""
+        if os.getpid() != self._process:
+            raise DescriptionError(
+                f"{self.id} belongs to process {self._process}, of which this one "
+                f"({os.getpid()}) is a fork: make a new Session here"
+            )
         if self._closed:
             raise DescriptionError(f"{self.id} is closed: make a new Session")
 

@@ -25,10 +25,11 @@ class FunctionStore:
 
     def blob_for(self, process: RankProcess, digest: str) -> bytes:
         """The function, or b"" where the rank has had it already."""
-        if digest in process.functions:
+        blob = self._blobs.get(digest, b"")
+        if not blob or digest in process.functions:
             return b""
         process.functions.add(digest)
-        return self._blobs.get(digest, b"")
+        return blob
 
 
 def run_messages(

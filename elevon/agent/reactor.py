@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from elevon.agent.client_requests import ClientRequests
 from elevon.agent.clients import ClientTable
 from elevon.agent.dispatch import FunctionStore, run_messages
 from elevon.agent.endpoints import Endpoints
@@ -22,7 +23,6 @@ from elevon.agent.pool.launchers.protocol import Launcher
 from elevon.agent.pool.world import WorldKeeper, rank_command
 from elevon.agent.scheduling.events import (
     AbortGang,
-    CancelAsked,
     Command,
     DropData,
     EndRank,
@@ -30,45 +30,31 @@ from elevon.agent.scheduling.events import (
     Event,
     PartEnded,
     RankGone,
-    Released,
     RepairWorld,
     StartGang,
-    Submitted,
     TimedOut,
     WorldGone,
 )
 from elevon.agent.scheduling.scheduler import Scheduler
 from elevon.agent.timers import Timers
-from elevon.errors import WireError
 from elevon.model.ids import RankId, TaskId
 from elevon.model.pilots import PilotDescription
 from elevon.model.states import PILOT_LIFE, PilotEvent, PilotState, advance
-from elevon.wire.channels import Poller
+from elevon.wire import refusals
+from elevon.wire.channels import Poller, Unreadable
 from elevon.wire.keys import ConnectionFile, write_private
 from elevon.wire.messages import (
-    PROTOCOL,
     AgentAlive,
-    Cancel,
-    ClientAlive,
-    ClientHello,
-    ClientMessage,
     Drop,
     Exit,
-    Explain,
-    Explanation,
-    Goodbye,
     Interrupt,
     PartDone,
     PilotChanged,
-    PutFunction,
     RankAlive,
     RankHello,
     RankMessage,
-    Release,
     Repair,
     Repaired,
-    Shutdown,
-    Submit,
     TaskEnded,
 )
 
@@ -114,6 +100,16 @@ class Reactor:
         self._journal_batch: list[Event] = []
         self._clients = ClientTable(description.client_grace_s, clock())
         self._functions = FunctionStore()
+        self._requests = ClientRequests(
+            endpoints=self._doors,
+            clients=self._clients,
+            functions=self._functions,
+            step=self._step,
+            explain=self._scheduler.explain,
+            shut_down=partial(self._finish, PilotEvent.CANCEL),
+            status=self._pilot_changed,
+            clock=clock,
+        )
         self._running: dict[RankId, tuple[TaskId, int]] = {}
         self._awaiting_repair: set[RankId] = set()
         self._state = PilotState.STARTING
@@ -165,7 +161,7 @@ class Reactor:
             # What a rank said before it died comes first: a part that had ended has ended.
             self._receive_from_ranks()
             self._world.inspect(ready, self._clock())
-            self._receive_from_clients()
+            self._requests.receive()
             self._timers.run_due(self._clock())
             self._flush()
 
@@ -183,7 +179,7 @@ class Reactor:
         deadline = self._clock() + (TELL_WITHIN_S if self._state is PilotState.FAILED else 0.0)
         while not self._clients.present() and self._clock() < deadline:
             self._poller.wait(TICK_S)
-            self._receive_from_clients()
+            self._requests.receive()
         for client in self._clients.present():
             self._doors.clients.send(client, self._pilot_changed())
 
@@ -234,9 +230,11 @@ class Reactor:
             for message in messages:
                 self._on_rank_message(peer, message)
 
-    def _on_rank_message(self, peer: bytes, message: RankMessage) -> None:
+    def _on_rank_message(self, peer: bytes, message: RankMessage | Unreadable) -> None:
         now = self._clock()
         match message:
+            case Unreadable():
+                self._refuse_rank(peer, message, now)
             case PartDone():
                 self._part_done(peer, message, now)
             case RankAlive():
@@ -257,61 +255,20 @@ class Reactor:
             del self._running[rank]
         self._step(PartEnded(message.task, message.attempt, rank, message.outcome, now))
 
+    def _refuse_rank(self, peer: bytes, message: Unreadable, now: float) -> None:
+        done = refusals.part_done(message)
+        if done is not None:
+            self._part_done(peer, done, now)
+            return
+        _, world, number = peer.split(b":")
+        if int(world) == self._world.number:
+            self._world.kill(RankId(int(number)), str(message))
+
     def _check_active(self) -> None:
         if self._world.complete and self._state is PilotState.STARTING:
             self._state = advance(PILOT_LIFE, self._state, PilotEvent.RANKS_UP)
             for client in self._clients.present():
                 self._doors.to_client(client, self._pilot_changed())
-
-    def _receive_from_clients(self) -> None:
-        while True:
-            try:
-                frame = self._doors.clients.receive_nowait()
-            except WireError as error:
-                # One client of another release must not end the pilot for the others.
-                print(f"dropped a client's frame: {error}", flush=True)
-                continue
-            if frame is None:
-                return
-            client, messages = frame
-            self._clients.heard(client, self._clock())
-            for message in messages:
-                self._on_client_message(client, message)
-
-    def _on_client_message(self, client: bytes, message: ClientMessage) -> None:
-        now = self._clock()
-        match message:
-            case Submit():
-                for submission in message.tasks:
-                    self._clients.own(submission.task, client)
-                    self._step(Submitted(submission, now))
-            case PutFunction():
-                self._functions.put(message.digest, message.blob)
-            case Release():
-                for task in message.tasks:
-                    self._step(Released(task, now))
-                    self._clients.disown(task)
-            case Cancel():
-                for task in message.tasks:
-                    self._step(CancelAsked(task, "the client cancelled it", now))
-            case ClientHello():
-                self._greet(client, message)
-            case Explain():
-                text = self._scheduler.explain(message.task)
-                self._doors.to_client(client, Explanation(message.request, text))
-            case Goodbye():
-                self._clients.left(client, keep=message.keep)
-            case Shutdown():
-                self._finish(PilotEvent.CANCEL, message.reason)
-            case ClientAlive():
-                pass
-
-    def _greet(self, client: bytes, message: ClientHello) -> None:
-        answer = self._pilot_changed()
-        if message.protocol != PROTOCOL:
-            reason = f"the agent speaks protocol {PROTOCOL}, the client {message.protocol}"
-            answer = PilotChanged(PilotState.FAILED, 0, reason)
-        self._doors.to_client(client, answer)
 
     # -------------------------------------------------------------- commands out
 

@@ -22,7 +22,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from elevon.errors import DescriptionError
-from elevon.model.shown import fault_text, shown, type_name
+from elevon.model.shown import shown, type_name
+from elevon.model.texts import error_text
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ def foreign(what: str, error_class: type[DescriptionError] = DescriptionError) -
     except (KeyboardInterrupt, DescriptionError):
         raise
     except BaseException as error:
-        raise error_class(f"{what}: {fault_text(error)}") from error
+        raise error_class(f"{what}: {error_text(error, 800)}") from error
 
 
 def is_a(value: object, kind: type | tuple[type, ...]) -> bool:

@@ -35,6 +35,7 @@ class FailureKind(str, Enum):
     DEPENDENCY = "dependency"
     RESOURCES = "resources"  # can never be placed
     PILOT_LOST = "pilot lost"
+    UNREADABLE = "unreadable"  # a message about it could not be read by its receiver
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):

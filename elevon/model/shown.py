@@ -34,12 +34,6 @@ def function_name(function: object) -> str:
     return _cut(named, LONGEST_SHOWN) or type_name(function)
 
 
-def fault_text(error: BaseException) -> str:
-    """An exception's class and text."""
-    said = _guarded(lambda: str(error), "(its text cannot be read)")
-    return f"{type_name(error)}: {_cut(said, 4 * LONGEST_SHOWN)}" if said else type_name(error)
-
-
 def _shown(value: object, depth: int) -> str:
     kind = type(value)
     if kind is str or kind is bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -28,6 +27,7 @@ from elevon.errors import (
 from elevon.model.ids import RankId, TaskId
 from elevon.model.operations import Call, Load, WriteParquet, makes_dataset
 from elevon.model.outcomes import Failure, FailureKind, PartOutcome, Stamps
+from elevon.model.texts import error_text, traceback_text
 from elevon.rank.inputs import Inputs
 from elevon.rank.operators import Job, prepare
 from elevon.rank.store import InputUnavailable, PartitionStore
@@ -35,6 +35,8 @@ from elevon.wire.messages import Interrupt, RunTask, Slice
 
 # A value travels through the agent, which is no road for bulk data.
 LARGEST_VALUE_BYTES = 64 * 1024 * 1024
+# An exception travels for its type and its attributes; one that carries data is told by its text.
+LARGEST_EXCEPTION_BYTES = 1024 * 1024
 # One rank runs one attempt at a time; the rest are words about attempts that have ended.
 MOST_EARLY_INTERRUPTS = 64
 
@@ -88,6 +90,7 @@ class Executor:
         self._store = store
         self._host = host
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._pickled: dict[str, bytes] = {}  # those that could not be unpickled so far
         self._lock = threading.Lock()
         self._current: RunTask | None = None
         self._early: OrderedDict[tuple[TaskId, int], Interrupt] = OrderedDict()
@@ -123,7 +126,7 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - the border: told to the agent
             outcome = PartOutcome(failure=self._failure(message, error))
             if timed is not None and message.context:
-                timed.abort(f"rank {message.position} failed: {error}")
+                timed.abort(f"rank {message.position} failed: {error_text(error)}")
         finally:
             self._leave(timed)
         watch.stamp("finished")
@@ -141,11 +144,22 @@ class Executor:
     def _decode(self, message: RunTask) -> Job:
         function = None
         if isinstance(message.operation, Call):
-            digest = message.operation.function
-            if message.function:
-                self._functions[digest] = cloudpickle.loads(message.function)
-            function = self._functions.get(digest)
+            function = self._function(message.operation.function, message.function)
         return prepare(message.operation, function, message.threads)
+
+    def _function(self, digest: str, pickled: bytes) -> Callable[..., Any] | None:
+        """The function, or None where it was never sent.
+
+        It is sent once. If it cannot be unpickled now, each task that calls it tries again, and
+        fails with the reason of its own time.
+        """
+        if pickled:
+            self._pickled[digest] = pickled
+            self._functions.pop(digest, None)
+        if digest in self._pickled:
+            self._functions[digest] = cloudpickle.loads(self._pickled[digest])
+            del self._pickled[digest]
+        return self._functions.get(digest)
 
     def _open(self, message: RunTask) -> Communicator:
         if message.evict:
@@ -212,18 +226,18 @@ class Executor:
         return PartOutcome(rows=result.num_rows, nbytes=result.nbytes, schema=schema)
 
     def _failure(self, message: RunTask, error: BaseException) -> Failure:
-        kind = _kind_of(error)
+        exception, refused = _encode_exception(error)
         return Failure(
-            kind=kind,
+            kind=_kind_of(error),
             message=(
                 f"task {message.task} ({message.name}) failed on rank {message.position} of "
-                f"{len(message.members)} at {self._host}: {type(error).__name__}: {error}"
+                f"{len(message.members)} at {self._host}: {error_text(error)}{refused}"
             ),
             rank=message.position,
             host=self._host,
-            traceback="".join(traceback.format_exception(error)),
-            exception=_encode_exception(error),
-            unreachable=error.rank if isinstance(error, MemberLost) else None,
+            traceback=traceback_text(error),
+            exception=exception,
+            unreachable=error.rank if type(error) is MemberLost else None,
         )
 
 
@@ -232,11 +246,12 @@ def _blamed(message: Interrupt) -> int | None:
 
 
 def _kind_of(error: BaseException) -> FailureKind:
-    if isinstance(error, InputUnavailable):
+    kind = type(error)  # isinstance would ask a foreign error for its __class__, too
+    if issubclass(kind, InputUnavailable):
         return FailureKind.DATA_LOST
-    if isinstance(error, CollectiveTimeout):
+    if issubclass(kind, CollectiveTimeout):
         return FailureKind.ERROR
-    if isinstance(error, CommunicatorError | TaskError):
+    if issubclass(kind, CommunicatorError | TaskError):
         return FailureKind.ABORTED
     return FailureKind.ERROR
 
@@ -256,11 +271,13 @@ def _decode_value(data: bytes) -> Any:
     return cloudpickle.loads(data)
 
 
-def _encode_exception(error: BaseException) -> bytes:
-    """The pickled exception, or b"" where it cannot make the round trip."""
+def _encode_exception(error: BaseException) -> tuple[bytes, str]:
+    """The pickled exception; or b"", and why, where it cannot make the round trip."""
     try:
         data: bytes = cloudpickle.dumps(error.with_traceback(None))
+        if len(data) > LARGEST_EXCEPTION_BYTES:
+            return b"", f" (the exception itself stays there: it takes {len(data):,} bytes)"
         cloudpickle.loads(data)
-    except Exception:  # noqa: BLE001 - any exception class may refuse; its text travels anyway
-        return b""
-    return data
+    except BaseException as second:  # noqa: BLE001 - pickling runs foreign code; its text travels
+        return b"", f" (the exception itself stays there: pickling it raised {error_text(second)})"
+    return data, ""

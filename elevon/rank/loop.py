@@ -17,11 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from elevon.errors import DescriptionError, WireError
 from elevon.model.ids import RankId
+from elevon.model.outcomes import PartOutcome
 from elevon.rank.executor import Executor, World
 from elevon.rank.parent_death import die_with_parent
 from elevon.rank.store import PartitionStore
-from elevon.wire.channels import Dealer, Poller, end_context, new_context
+from elevon.wire.channels import Dealer, Poller, Unreadable, encode, end_context, new_context
 from elevon.wire.data import socket_of_rank
 from elevon.wire.keys import ConnectionFile
 from elevon.wire.messages import (
@@ -39,6 +41,7 @@ from elevon.wire.messages import (
     RunTask,
     WorkMessage,
 )
+from elevon.wire.refusals import part_done, unreadable
 
 if TYPE_CHECKING:
     from elevon.comm.connect.rendezvous import GroupName
@@ -129,8 +132,11 @@ class ControlThread(threading.Thread):
             sys.stderr.flush()
             os._exit(CUT_OFF_EXIT_CODE)
 
-    def _obey(self, message: ControlMessage) -> None:
+    def _obey(self, message: ControlMessage | Unreadable) -> None:
         match message:
+            case Unreadable():
+                # What it wanted to end or drop is ended by force, or stays until this rank ends.
+                print(f"control channel: {message}", file=sys.stderr, flush=True)
             case Interrupt():
                 self._executor.interrupt(message)
             case Drop():
@@ -221,10 +227,28 @@ class Rank:
                     case Exit():
                         self._close()
                         return
+                    case Unreadable():
+                        self._refuse(message)
 
     def _run(self, message: RunTask) -> None:
         outcome = self._executor.run(message, time.monotonic())
-        self._channels.work.send(PartDone(message.task, message.attempt, outcome))
+        try:
+            done = encode(PartDone(message.task, message.attempt, outcome))
+        except DescriptionError as error:  # a field that the task's own code has filled
+            failure = unreadable(f"the end of {message.task}", str(error))
+            done = encode(PartDone(message.task, message.attempt, PartOutcome(failure=failure)))
+        self._channels.work.send(done)
+
+    def _refuse(self, message: Unreadable) -> None:
+        """The agent waits for the end of what it believes to run here.
+
+        Raises:
+            WireError: which task that is cannot be told; the loss of this rank will tell.
+        """
+        done = part_done(message)
+        if done is None:
+            raise WireError(str(message))
+        self._channels.work.send(done)
 
     def _repair(self, message: Repair) -> None:
         try:

@@ -1,7 +1,8 @@
 """The engine behind TaskManager: ids, links, futures, uploads and rows of the report.
 
 Two kinds of threads meet here: users submit, links report; one lock guards the tables, and no
-future is resolved while it is held.
+future is resolved while it is held. Foreign code runs on neither: a value is unpickled by whoever
+asks the future for it, and callbacks have a thread of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from elevon.errors import DependencyFailed, DescriptionError, ElevonError, PilotLost
+from elevon.errors import DescriptionError, ElevonError, PilotLost
 from elevon.frames.files import ipc
 from elevon.model.ids import IdSource, PilotId, TaskId
 from elevon.model.operations import makes_dataset
@@ -25,11 +26,12 @@ from elevon.model.pilots import PilotDescription
 from elevon.model.states import PilotState
 from elevon.model.tasks import TaskDescription, TaskSubmission
 from elevon.session import Session
+from elevon.tasks.callbacks import CallbackThread
 from elevon.tasks.dataset import Dataset
 from elevon.tasks.failures import to_exception
 from elevon.tasks.report import TaskRow, task_row
 from elevon.tasks.task import Task
-from elevon.tasks.values import decode_values
+from elevon.tasks.values import SentValue
 from elevon.tasks.verbs import Verbs
 from elevon.wire.data import PartitionRequest, PartitionServer
 from elevon.wire.link import Link
@@ -93,6 +95,7 @@ class Dispatcher:
         self._server: PartitionServer | None = None
         self._questions: dict[int, Future[str]] = {}
         self._question_numbers = itertools.count(1)
+        self._callbacks = CallbackThread()
         self._closing = False
         self.rows: list[TaskRow] = []
         session.on_close(self._close)
@@ -128,7 +131,10 @@ class Dispatcher:
         """
         self._session.check_open()
         pilot = self._choose([description for _, description in batch])
-        tasks = [Task(task, description, self.cancel, self._verbs) for task, description in batch]
+        tasks = [
+            Task(task, description, self.cancel, self._verbs, self._callbacks)
+            for task, description in batch
+        ]
         # One lock for all of it: no other thread's task overtakes the function that it calls, and
         # no answer comes before the task is known here.
         with self._lock:
@@ -241,20 +247,14 @@ class Dispatcher:
         return dataset
 
     def _resolve_value(self, task: Task, outcome: TaskOutcome) -> None:
-        try:
-            task.set_result(decode_values(task.description.operation, outcome.values))
-        except Exception as error:  # noqa: BLE001 - unpickling runs foreign code
-            task.set_exception(
-                ElevonError(f"the value of {task.id} ({task.name}) cannot be read here: {error}")
-            )
+        what = f"{task.id} ({task.name})"
+        task.set_result(SentValue(what, task.description.operation, outcome.values))
 
     def _resolve_failure(self, task: Task, failure: Failure) -> None:
         if failure.kind is FailureKind.CANCELED:
             task.resolve_canceled()
             return
         error = to_exception(task.id, failure, self._errors.get)
-        if isinstance(error, DependencyFailed) and error.__cause__ is None and failure.cause:
-            error.__cause__ = self._errors.get(failure.cause)
         self._errors[task.id] = error
         task.set_exception(error)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cloudpickle
-
 from elevon.errors import (
     DataLost,
     DependencyFailed,
@@ -16,6 +14,7 @@ from elevon.errors import (
     TaskError,
     TaskFailed,
     TaskTimeout,
+    WireError,
 )
 from elevon.model.ids import TaskId
 from elevon.model.outcomes import Failure, FailureKind
@@ -33,7 +32,7 @@ _CLASSES: dict[FailureKind, type[TaskError]] = {
 def to_exception(
     task: TaskId, failure: Failure, error_of: Callable[[TaskId], BaseException | None]
 ) -> ElevonError:
-    """The exception for the future of ``task``.
+    """The exception for the future of ``task``; nothing foreign is unpickled here.
 
     Args:
         task: the task that failed.
@@ -44,6 +43,8 @@ def to_exception(
         return ResourceError(failure.message)
     if failure.kind is FailureKind.PILOT_LOST:
         return PilotLost(failure.message)
+    if failure.kind is FailureKind.UNREADABLE:
+        return WireError(failure.message)
     error = _CLASSES[failure.kind](
         failure.message,
         task=task,
@@ -51,17 +52,7 @@ def to_exception(
         host=failure.host,
         remote_traceback=failure.traceback,
     )
-    if failure.exception:
-        error.__cause__ = _decode(failure.exception)
-    elif failure.cause is not None:
+    error.pickled_cause = failure.exception
+    if failure.cause is not None and not failure.exception:
         error.__cause__ = error_of(failure.cause)
     return error
-
-
-def _decode(data: bytes) -> BaseException | None:
-    """The remote exception, or None where its class cannot be imported here (its text can)."""
-    try:
-        error = cloudpickle.loads(data)
-    except Exception:  # noqa: BLE001 - unpickling runs foreign code; the message has all we know
-        return None
-    return error if isinstance(error, BaseException) else None

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from elevon.errors import ElevonError, UsageError
 from elevon.model.ids import TaskId
+from elevon.model.shown import type_name
 from elevon.model.tasks import TaskDescription
+from elevon.tasks.callbacks import CallbackThread, run_callback
 from elevon.tasks.methods import FrameMethods, on_frame
+from elevon.tasks.values import SentValue, open_causes
 from elevon.tasks.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -20,6 +26,9 @@ class Task(Future[Any], FrameMethods["Task"]):
 
     The methods that are verbs (merge, groupby, filter, ...) submit a further task on the dataset
     that this one is going to make; they do not wait for it.
+
+    Foreign code runs on no thread that other tasks need: a value is unpickled by the caller that
+    first asks for it, and callbacks have a thread of their own.
 
     Attributes:
         id: its name for machines.
@@ -33,12 +42,14 @@ class Task(Future[Any], FrameMethods["Task"]):
         description: TaskDescription,
         request_cancel: Callable[[TaskId], None],
         verbs: Verbs[Task],
+        callbacks: CallbackThread,
     ) -> None:
         super().__init__()
         self.id = task
         self.description = description
         self.verbs = verbs
         self._request_cancel = request_cancel
+        self._callbacks = callbacks
 
     head = on_frame(Verbs.head)
     tail = on_frame(Verbs.tail)
@@ -63,6 +74,53 @@ class Task(Future[Any], FrameMethods["Task"]):
             return self.cancelled()
         self._request_cancel(self.id)
         return True
+
+    def result(self, timeout: float | None = None, *, timeout_s: float | None = None) -> Any:
+        """The Dataset or value of the task; waits for its end.
+
+        Args:
+            timeout: how many seconds to wait at most; ``timeout_s`` is another name for it.
+            timeout_s: the same.
+
+        Raises:
+            TimeoutError: it has not ended by then; it goes on.
+            CancelledError: it was cancelled.
+            ElevonError: it failed, or its value cannot be unpickled here.
+        """
+        try:
+            result = super().result(_one_limit(timeout, timeout_s))
+        except ElevonError as error:
+            open_causes(error)
+            raise
+        return result.open() if isinstance(result, SentValue) else result
+
+    def exception(
+        self, timeout: float | None = None, *, timeout_s: float | None = None
+    ) -> BaseException | None:
+        """What ``result`` would raise, or None; waits for the end.
+
+        Raises:
+            TimeoutError: it has not ended by then; it goes on.
+            CancelledError: it was cancelled.
+        """
+        error = super().exception(_one_limit(timeout, timeout_s))
+        open_causes(error)
+        if error is None:
+            try:
+                self.result(0)
+            except ElevonError as unreadable:
+                return unreadable
+        return error
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Call ``fn`` with the task once it has ended, on the thread of callbacks.
+
+        Where it has ended already, ``fn`` is called by the caller's own thread, at once.
+        """
+        if self.done():
+            run_callback(fn, self)
+        else:
+            super().add_done_callback(partial(self._callbacks.call, fn))
 
     def dataset(self, timeout_s: float | None = None) -> Dataset:
         """The result of a frame task.
@@ -91,5 +149,22 @@ class Task(Future[Any], FrameMethods["Task"]):
     def __repr__(self) -> str:
         state = "pending"
         if self.done():
-            state = "canceled" if self.cancelled() else "failed" if self.exception() else "done"
+            failed = not self.cancelled() and super().exception() is not None
+            state = "canceled" if self.cancelled() else "failed" if failed else "done"
         return f"Task({self.id!r}, {self.name!r}, {state})"
+
+
+def _one_limit(timeout: float | None, timeout_s: float | None) -> float | None:
+    """The time limit, whichever of its two names it came under.
+
+    Raises:
+        UsageError: it came under both, or is no number.
+    """
+    if timeout is not None and timeout_s is not None:
+        raise UsageError("give either timeout or timeout_s: they are the same")
+    limit = timeout if timeout_s is None else timeout_s
+    if limit is None:
+        return None
+    if not isinstance(limit, Real):
+        raise UsageError(f"timeout must be a number of seconds, not {type_name(limit)}")
+    return float(limit)

@@ -9,18 +9,60 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 import zmq
 
-from elevon.errors import WireError
+from elevon.errors import DescriptionError
 from elevon.wire.keys import KeyPair
 
 LOOPBACK = "tcp://127.0.0.1"
 _Out = TypeVar("_Out", bound=msgspec.Struct)
 _In = TypeVar("_In", bound=msgspec.Struct)
 _encoder = msgspec.msgpack.Encoder()
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """Stands for a message that an authenticated peer sent and that cannot be decoded here.
+
+    Whoever receives it answers, so that what was in the message ends with ``reason``.
+
+    Attributes:
+        content: the message as plain values, as far as it is msgpack at all; else None. The first
+            of an array is the message's tag.
+        reason: why it cannot be decoded.
+    """
+
+    content: Any
+    reason: str
+
+    @property
+    def tag(self) -> str:
+        """The name of the message, or ""."""
+        is_message = isinstance(self.content, list) and len(self.content) > 0
+        return self.content[0] if is_message and isinstance(self.content[0], str) else ""
+
+    def field(self, index: int) -> Any:
+        """The message's field, or None where it has none."""
+        return self.content[index + 1] if self.tag and index + 1 < len(self.content) else None
+
+    def __str__(self) -> str:
+        return f"{self.tag or 'a message without a name'} cannot be read: {self.reason}"
+
+
+def encode(message: msgspec.Struct) -> msgspec.Raw:
+    """One message, ready to be put into a frame.
+
+    Raises:
+        DescriptionError: a value in it has no form on the wire.
+    """
+    try:
+        return msgspec.Raw(_encoder.encode(message))
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise DescriptionError(
+            f"{type(message).__name__} holds a value that cannot be sent: {error}"
+        ) from error
 
 
 class _AllowList:
@@ -88,18 +130,14 @@ class Router(Generic[_In, _Out]):
             raise
         return True
 
-    def receive_nowait(self) -> tuple[bytes, list[_In]] | None:
-        """The next frame as (peer, messages), or None where nothing has come.
-
-        Raises:
-            WireError: an authenticated peer sent what is not a frame of messages.
-        """
+    def receive_nowait(self) -> tuple[bytes, list[_In | Unreadable]] | None:
+        """The next frame as (peer, messages), or None where nothing has come."""
         try:
-            peer, frame = self.socket.recv_multipart(zmq.NOBLOCK)
+            peer, *parts = self.socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
-        except ValueError as error:
-            raise WireError(f"a frame with a wrong number of parts: {error}") from error
+        # Of several parts nobody here makes one frame; no part at all is no frame either.
+        frame = parts[0] if len(parts) == 1 else b""
         return peer, _decode(self._decoder, frame)
 
     def close(self) -> None:
@@ -130,17 +168,17 @@ class Dealer(Generic[_In, _Out]):
         self.socket.connect(endpoint)
         self._decoder = msgspec.msgpack.Decoder(list[incoming])
 
-    def send(self, *messages: _Out) -> None:
-        """Send messages in one frame."""
+    def send(self, *messages: _Out | msgspec.Raw) -> None:
+        """Send messages, encoded already or not, in one frame."""
         self.socket.send(_encoder.encode(messages))
 
-    def receive(self, timeout_s: float | None = None) -> list[_In]:
+    def receive(self, timeout_s: float | None = None) -> list[_In | Unreadable]:
         """The next frame; empty where none came in time."""
         if timeout_s is not None and not self.socket.poll(max(0, int(timeout_s * 1000))):
             return []
         return _decode(self._decoder, self.socket.recv())
 
-    def receive_nowait(self) -> list[_In]:
+    def receive_nowait(self) -> list[_In | Unreadable]:
         """The next frame; empty where none has come."""
         try:
             return _decode(self._decoder, self.socket.recv(zmq.NOBLOCK))
@@ -187,11 +225,33 @@ def end_context(context: zmq.Context[Any], deadline_s: float = 2.0) -> None:
     context.destroy(linger=int(max(0.0, deadline_s - (time.monotonic() - started)) * 1000))
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[list[_In]], frame: bytes) -> list[_In]:
+def _decode(decoder: msgspec.msgpack.Decoder[list[_In]], frame: bytes) -> list[_In | Unreadable]:
+    """All messages of a frame; one that cannot be read does not take the others with it."""
     try:
-        return decoder.decode(frame)
-    except msgspec.DecodeError as error:
-        raise WireError(f"a frame that is no list of known messages: {error}") from error
+        return cast("list[_In | Unreadable]", decoder.decode(frame))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [_decode_one(decoder, message) for message in _split(frame)]
+
+
+def _split(frame: bytes) -> list[msgspec.Raw]:
+    try:
+        return msgspec.msgpack.decode(frame, type=list[msgspec.Raw])
+    except msgspec.DecodeError:
+        return [msgspec.Raw(frame)]
+
+
+def _decode_one(decoder: msgspec.msgpack.Decoder[list[_In]], message: msgspec.Raw) -> Any:
+    try:
+        return decoder.decode(_encoder.encode((message,)))[0]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Unreadable(_plain(message), str(error) or type(error).__name__)
+
+
+def _plain(message: msgspec.Raw) -> Any:
+    try:
+        return msgspec.msgpack.decode(message)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def encoded_size(messages: Iterable[msgspec.Struct]) -> int:

@@ -16,9 +16,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeAlias
 
-from elevon.wire.channels import Dealer, Poller, end_context, new_context
+import msgspec
+
+from elevon.errors import WireError
+from elevon.wire.channels import Dealer, Poller, Unreadable, encode, end_context, new_context
 from elevon.wire.keys import ConnectionFile
 from elevon.wire.messages import AgentMessage, ClientAlive, ClientHello, ClientMessage, Goodbye
+from elevon.wire.refusals import task_ended
 
 HEARTBEAT_S = 1.0
 # The agent's reactor is never busy for long, but its machine can be: ten missed heartbeats.
@@ -34,7 +38,7 @@ class Link:
     def __init__(self, client: str, connection: Future[ConnectionFile]) -> None:
         self._client = client
         self._connection = connection
-        self._outbox: deque[ClientMessage] = deque()
+        self._outbox: deque[msgspec.Raw] = deque()
         self._receivers: list[Receiver] = []
         self._mourners: list[Mourner] = []
         self._lock = threading.Lock()
@@ -57,8 +61,12 @@ class Link:
             mourner(lost)
 
     def post(self, message: ClientMessage) -> None:
-        """Send, in order of posting. After the link was lost this does nothing more."""
-        self._outbox.append(message)
+        """Send, in order of posting. After the link was lost this does nothing more.
+
+        Raises:
+            DescriptionError: the message has no form on the wire; nothing was sent.
+        """
+        self._outbox.append(encode(message))
         self._ring()
 
     def lose(self, reason: str) -> None:
@@ -77,7 +85,7 @@ class Link:
         with self._lock:
             if self._closing:
                 return
-            self._outbox.append(Goodbye(keep))
+            self._outbox.append(encode(Goodbye(keep)))
             self._closing = True
             mourners = [] if self._lost_because else list(self._mourners)
         self._ring()
@@ -134,7 +142,7 @@ class Link:
                 self.lose(f"the agent has been silent for {SILENCE_S:g} s")
 
     def _send_outbox(self, dealer: Dealer[AgentMessage, ClientMessage]) -> None:
-        batch: list[ClientMessage] = []
+        batch: list[msgspec.Raw] = []
         while self._outbox:
             batch.append(self._outbox.popleft())
         if batch:
@@ -145,6 +153,21 @@ class Link:
         while messages := dealer.receive_nowait():
             received = True
             for message in messages:
+                readable = _readable(message)
                 for receiver in self._receivers:
-                    receiver(message)
+                    receiver(readable)
         return received
+
+
+def _readable(message: AgentMessage | Unreadable) -> AgentMessage:
+    """The message, or the end of the task that an unreadable one is about.
+
+    Raises:
+        WireError: it is about something else, and what that was nobody can tell.
+    """
+    if not isinstance(message, Unreadable):
+        return message
+    ended = task_ended(message)
+    if ended is None:
+        raise WireError(str(message))
+    return ended

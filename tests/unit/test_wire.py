@@ -11,9 +11,17 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from elevon.errors import WireError
+from elevon.errors import DescriptionError, WireError
 from elevon.frames.files import ipc
-from elevon.wire.channels import Authority, Dealer, Router, end_context, new_context
+from elevon.wire.channels import (
+    Authority,
+    Dealer,
+    Router,
+    Unreadable,
+    encode,
+    end_context,
+    new_context,
+)
 from elevon.wire.data import PartitionRequest, PartitionServer, fetch
 from elevon.wire.keys import ConnectionFile, KeyPair, Keyring, read_connection, write_private
 from elevon.wire.messages import (
@@ -21,6 +29,7 @@ from elevon.wire.messages import (
     ClientAlive,
     ClientHello,
     ClientMessage,
+    Explain,
     PilotChanged,
 )
 
@@ -94,13 +103,33 @@ def test_a_plain_socket_gets_no_byte_through(router):
         assert not router.socket.poll(500)
 
 
-def test_a_frame_of_another_form_is_a_wire_error(context, router, keys):
+@pytest.mark.parametrize("parts", [[b"\xc1 not msgpack"], [b""], [b"\x90", b"\x90"], [b"\x01"]])
+def test_a_frame_of_another_form_is_unreadable(context, router, keys, parts):
     dealer = dial(context, router, keys, own=keys.client)
-    dealer.socket.send(b"\xc1 not msgpack")
-    assert router.socket.poll(3000)
-    with pytest.raises(WireError, match="no list of known messages"):
-        router.receive_nowait()
+    dealer.socket.send_multipart(parts)
+    _, (message,) = receive(router)
+    assert isinstance(message, Unreadable)
+    assert message.reason
+    assert message.tag == ""
     dealer.close()
+
+
+def test_what_cannot_be_read_does_not_take_the_rest_of_its_frame_along(context, router, keys):
+    frame = [["ClientHello", "me"], ["Explain", "seven", "t"], ["Nonsense"], ["ClientAlive"]]
+    dealer = dial(context, router, keys, own=keys.client)
+    dealer.socket.send(msgspec.msgpack.encode(frame))
+    _, (hello, explain, nonsense, alive) = receive(router)
+    assert (hello, alive) == (ClientHello("me"), ClientAlive())
+    assert (explain.tag, explain.field(0), explain.field(1)) == ("Explain", "seven", "t")
+    assert "int" in str(explain)
+    assert (nonsense.tag, nonsense.field(0)) == ("Nonsense", None)
+    dealer.close()
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**70), "\udc80", object(), 1j, {object(): 1}])
+def test_what_has_no_form_on_the_wire_is_the_callers_error(value):
+    with pytest.raises(DescriptionError, match="Explain holds a value"):
+        encode(Explain(1, value))
 
 
 def test_sending_to_a_peer_that_is_not_there_says_so(router):

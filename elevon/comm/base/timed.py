@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from elevon.comm.protocol import Array, Communicator, ReduceOp
+from elevon.model.texts import MESSAGE_CHARACTERS, bounded
 
 
 class TimedCommunicator:
@@ -124,8 +125,8 @@ class TimedCommunicator:
             return inner.split(color, key)
 
     def abort(self, reason: str) -> None:
-        """See Communicator."""
-        self._inner.abort(reason)
+        """See Communicator. Of a very long reason the middle is left out: it travels to all."""
+        self._inner.abort(bounded(reason, MESSAGE_CHARACTERS))
 
     def close(self) -> None:
         """See Communicator."""
