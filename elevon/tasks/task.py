@@ -154,7 +154,7 @@ class Task(Future[Any], FrameMethods["Task"]):
         return f"Task({self.id!r}, {self.name!r}, {state})"
 
 
-def _one_limit(timeout: float | None, timeout_s: float | None) -> float | None:
+def _one_limit(timeout: object, timeout_s: object) -> float | None:
     """The time limit, whichever of its two names it came under.
 
     Raises:
