@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import queue
 import subprocess
 import sys
 import threading
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 import elevon as ev
@@ -23,6 +25,8 @@ from elevon.errors import (
     TaskFailed,
     UsageError,
 )
+from elevon.model.outcomes import FailureKind
+from elevon.wire.messages import Explanation
 
 SOON_S = 20.0
 
@@ -240,6 +244,27 @@ def test_a_forked_client_owns_nothing(answering, session) -> None:
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_frame_that_the_agent_cannot_read_is_answered(answering, pilot) -> None:
+    """As a client of another release would send it; what is in it ends, and nothing else."""
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    pilot.link.subscribe(answers.put, answers.put)
+    broken = {"task": "task.of.another.release", "description": 3, "submitted_s": 0.0}
+    for content in (["Submit", [broken]], ["Explain", 77, 7]):
+        pilot.link._outbox.append(msgspec.Raw(msgspec.msgpack.encode(content)))
+    assert answering.submit(len, "abc").result(SOON_S) == 3
+
+    told = []
+    while len(told) < 2:
+        answer = answers.get(timeout=SOON_S)
+        if isinstance(answer, Explanation) or getattr(answer, "task", "") == broken["task"]:
+            told.append(answer)
+    ended, explanation = told
+    assert ended.outcome.failure.kind is FailureKind.UNREADABLE
+    assert "the same release" in ended.outcome.failure.message
+    assert explanation.request == 77
+    assert "Explain cannot be read" in explanation.text
 
 
 SCRIPT = """
