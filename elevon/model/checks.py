@@ -93,6 +93,14 @@ def seconds(what: str, value: Any) -> float:
     return number
 
 
+def patience(what: str, value: Any) -> float:
+    """Seconds to wait at most, which may be none at all."""
+    number = _real(value)
+    if number is None:
+        raise DescriptionError(f"{what} must be a number of seconds, not {shown(value)}")
+    return number
+
+
 def fraction(what: str, value: Any) -> float:
     """A number from 0 to 1."""
     number = _real(value)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from numbers import Real
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from elevon.errors import ElevonError, UsageError
+from elevon.errors import DescriptionError, ElevonError
+from elevon.model import checks
 from elevon.model.ids import TaskId
-from elevon.model.shown import type_name
 from elevon.model.tasks import TaskDescription
 from elevon.tasks.callbacks import CallbackThread, run_callback
 from elevon.tasks.methods import FrameMethods, on_frame
@@ -158,13 +158,9 @@ def _one_limit(timeout: object, timeout_s: object) -> float | None:
     """The time limit, whichever of its two names it came under.
 
     Raises:
-        UsageError: it came under both, or is no number.
+        DescriptionError: it came under both, or is no number.
     """
     if timeout is not None and timeout_s is not None:
-        raise UsageError("give either timeout or timeout_s: they are the same")
-    limit = timeout if timeout_s is None else timeout_s
-    if limit is None:
-        return None
-    if not isinstance(limit, Real):
-        raise UsageError(f"timeout must be a number of seconds, not {type_name(limit)}")
-    return float(limit)
+        raise DescriptionError("give either timeout or timeout_s: they are the same")
+    limit = checks.optional(checks.patience, "timeout", timeout if timeout_s is None else timeout_s)
+    return None if limit is None else min(limit, threading.TIMEOUT_MAX)

@@ -23,7 +23,6 @@ from elevon.errors import (
     PilotLost,
     TaskError,
     TaskFailed,
-    UsageError,
 )
 from elevon.model.outcomes import FailureKind
 from elevon.wire.messages import Explanation
@@ -225,10 +224,12 @@ def test_a_limit_has_two_names(answering) -> None:
 
     assert task.result(timeout_s=SOON_S) == 3
     assert task.exception(timeout_s=SOON_S) is None
-    with pytest.raises(UsageError, match="the same"):
+    assert task.result(-1) == task.result(1e300) == 3
+    with pytest.raises(DescriptionError, match="the same"):
         task.result(1, timeout_s=1)
-    with pytest.raises(UsageError, match="not str"):
-        task.result("2")
+    for bad in ("2", float("nan"), float("inf"), 2j, True, object()):
+        with pytest.raises(DescriptionError, match="timeout must be a number of seconds"):
+            task.result(bad)
 
 
 def test_a_forked_client_owns_nothing(answering, session) -> None:
