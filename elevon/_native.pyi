@@ -70,6 +70,9 @@ def partition_numbered(
 def pack_slices(table: ArrowStream, bounds: Sequence[int]) -> list[Packed]:
     """len(bounds)-1 messages: rows bounds[i]..bounds[i+1]. Bounds ascend within the table."""
 
+def packed_bytes(table: ArrowStream) -> int:
+    """How long one message of all rows would be; nothing is packed."""
+
 def unpack(schema: object, messages: Sequence[Buffer]) -> Table:
     """The table of all messages in order (one batch each, nothing copied where aligned).
 

@@ -57,6 +57,12 @@ Packed pack_slices(const py::object& source, const std::vector<std::int64_t>& bo
   return own_messages(kernel::pack_slices(*table, bounds));
 }
 
+std::int64_t packed_bytes(const py::object& source) {
+  const TablePtr table = import_table(source);
+  const py::gil_scoped_release released;
+  return kernel::packed_bytes(*table);
+}
+
 // Gives a message's buffer back to Python. The last array over it may be released by any thread,
 // also after the interpreter has ended, when there is nobody left to give it to.
 void release_buffer(Py_buffer* buffer) {
@@ -102,6 +108,7 @@ void register_pack(py::module_& module) {
   module.def("partition_numbered", &partition_numbered, py::arg("table"), py::arg("numbers"),
              py::arg("partitions"), py::arg("threads") = 1);
   module.def("pack_slices", &pack_slices, py::arg("table"), py::arg("bounds"));
+  module.def("packed_bytes", &packed_bytes, py::arg("table"));
   module.def("unpack", &unpack, py::arg("schema"), py::arg("messages"));
 }
 

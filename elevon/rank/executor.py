@@ -24,6 +24,7 @@ from elevon.errors import (
     MemberLost,
     TaskError,
 )
+from elevon.frames.files.pickles import dumps
 from elevon.model.ids import RankId, TaskId
 from elevon.model.operations import Call, Load, WriteParquet, makes_dataset
 from elevon.model.outcomes import Failure, FailureKind, PartOutcome, Stamps
@@ -209,6 +210,7 @@ class Executor:
     def _keep(self, message: RunTask, result: Any) -> PartOutcome:
         import pyarrow as pa
 
+        from elevon.frames.exchange.own_bytes import own_bytes, owned
         from elevon.frames.exchange.partitioning import Placed
         from elevon.frames.files.ipc import schema_to_bytes
 
@@ -221,9 +223,11 @@ class Executor:
                     f"not {type(result).__name__}"
                 )
             result = pa.table(result)
+        # What is kept for long must not keep the larger table that it was cut from.
+        result = owned(result)
         self._store.put(message.task, result, placed.layout)
         schema = schema_to_bytes(result.schema) if message.position == 0 else b""
-        return PartOutcome(rows=result.num_rows, nbytes=result.nbytes, schema=schema)
+        return PartOutcome(rows=result.num_rows, nbytes=own_bytes(result), schema=schema)
 
     def _failure(self, message: RunTask, error: BaseException) -> Failure:
         exception, refused = _encode_exception(error)
@@ -257,7 +261,7 @@ def _kind_of(error: BaseException) -> FailureKind:
 
 
 def _encode_value(value: Any) -> bytes:
-    data: bytes = cloudpickle.dumps(value)
+    data = dumps(value)
     if len(data) > LARGEST_VALUE_BYTES:
         raise ValueError(
             f"the returned value takes {len(data):,} bytes, more than the {LARGEST_VALUE_BYTES:,} "

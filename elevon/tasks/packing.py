@@ -8,9 +8,8 @@ from __future__ import annotations
 import pickle
 from typing import Any, TypeAlias
 
-import cloudpickle
-
 from elevon.errors import DescriptionError, NotPicklable
+from elevon.frames.files.pickles import dump
 from elevon.model.checks import foreign
 
 _Piece: TypeAlias = bytes | memoryview | pickle.PickleBuffer
@@ -54,5 +53,5 @@ def pack(what: str, value: Any, most: int, advice: str) -> bytes:
     """
     file = _Bounded(what, most, advice)
     with foreign(f"{what} cannot be pickled", NotPicklable):
-        cloudpickle.dump(value, file)
+        dump(value, file)
     return b"".join(file.pieces)

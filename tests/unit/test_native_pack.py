@@ -73,7 +73,24 @@ def test_idle_entries_of_a_large_dictionary_stay_behind() -> None:
     assert message.nbytes < 1000
     result = unpacked(table.schema, message)
     assert result.to_pylist() == table.to_pylist()
-    assert result["d"].chunk(0).dictionary.to_pylist() == ["word 9999", "word 5"]
+    assert result["d"].chunk(0).dictionary.to_pylist() == ["word 5", "word 9999"]
+
+
+def test_idle_entries_of_a_few_long_ones_stay_behind() -> None:
+    words = pa.array(["x" * 10_000, "y" * 10_000, "z", None])
+    column = pa.DictionaryArray.from_arrays(pa.array([2, None, 2, 3], pa.int8()), words)
+    table = pa.table({"d": column})
+    [message] = _native.pack_slices(table, [0, 4])
+    assert message.nbytes == _native.packed_bytes(table) < 1000
+    assert unpacked(table.schema, message).to_pylist() == table.to_pylist()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_bytes_of_a_message_are_known_before_it_is_packed(chunked: bool) -> None:
+    table = scattered(EVERY_TYPE, copies=20) if chunked else EVERY_TYPE
+    for rows in (table, table.slice(1, 2), table.slice(0, 0)):
+        [message] = _native.pack_slices(rows, [0, rows.num_rows])
+        assert _native.packed_bytes(rows) == message.nbytes
 
 
 def test_unpacking_copies_nothing_and_keeps_the_messages_alive() -> None:

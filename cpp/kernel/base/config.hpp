@@ -41,6 +41,9 @@ inline constexpr std::int64_t kStreamBytes = 1024;
 // that its rows could use at most: looking at every index costs more than sending a small one.
 inline constexpr std::int64_t kIdleEntries = 2;
 
+// The same for a dictionary of few but long entries: so many of its bytes for each row may be idle.
+inline constexpr std::int64_t kIdleBytes = 16;
+
 // How far ahead a random gather prefetches: about the latency of DRAM (90 ns) over one step.
 inline constexpr std::int64_t kPrefetchDistance = 24;
 

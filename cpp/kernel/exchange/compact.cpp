@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "kernel/base/buffer.hpp"
-#include "kernel/base/config.hpp"
 #include "kernel/take/gather.hpp"
 
 namespace elevon::kernel {
@@ -36,7 +35,7 @@ ArrayPtr child_rows(const Array& parent, std::size_t index) {
   }
 }
 
-// Entry numbers in use, in order, and what each becomes (-1: not in use).
+// Entry numbers in use, ascending, so that entries keep their order, and what each becomes.
 struct Usage {
   std::vector<std::int64_t> used;
   std::vector<std::int64_t> mapping;
@@ -47,10 +46,15 @@ void mark_used(const Array& piece, Usage& usage) {
   const Index* indices = piece.values<Index>();
   for (std::int64_t row = 0; row < piece.length; ++row) {
     if (!piece.is_valid(row)) continue;
-    std::int64_t& target = usage.mapping[static_cast<std::size_t>(indices[row])];
-    if (target >= 0) continue;
-    target = std::ssize(usage.used);
-    usage.used.push_back(static_cast<std::int64_t>(indices[row]));
+    usage.mapping[static_cast<std::size_t>(indices[row])] = 1;
+  }
+}
+
+void number_used(Usage& usage) {
+  for (std::size_t entry = 0; entry < usage.mapping.size(); ++entry) {
+    if (usage.mapping[entry] == 0) continue;
+    usage.mapping[entry] = std::ssize(usage.used);
+    usage.used.push_back(static_cast<std::int64_t>(entry));
   }
 }
 
@@ -122,12 +126,12 @@ ArrayPtr compact_list_views(const arrow::TypePtr& type, const Pieces& pieces) {
 Pieces compact_dictionaries(Pieces pieces) {
   if (pieces.empty()) return pieces;
   const ArrayPtr dictionary = pieces.front()->dictionary;
-  if (dictionary->length <= config::kIdleEntries * total_length(pieces)) return pieces;
   Usage usage;
-  usage.mapping.assign(static_cast<std::size_t>(dictionary->length), -1);
+  usage.mapping.assign(static_cast<std::size_t>(dictionary->length), 0);
   for (const ArrayPtr& piece : pieces) {
     visit_index(*piece->type, [&](auto zero) { mark_used<decltype(zero)>(*piece, usage); });
   }
+  number_used(usage);
   const ArrayPtr entries =
       gather_array(Source(dictionary->type, {dictionary}), Rows(usage.used), 1);
   for (ArrayPtr& piece : pieces) piece = with_entries(piece, usage, entries);

@@ -20,8 +20,7 @@ namespace elevon::kernel {
 [[nodiscard]] arrow::ArrayPtr compact_list_views(const arrow::TypePtr& type,
                                                  const std::vector<arrow::ArrayPtr>& pieces);
 
-// A dictionary far larger than its rows is cut to the entries in use (in one piece then); others
-// travel whole.
+// The pieces over a dictionary that is cut to the entries in use.
 [[nodiscard]] std::vector<arrow::ArrayPtr> compact_dictionaries(
     std::vector<arrow::ArrayPtr> pieces);
 

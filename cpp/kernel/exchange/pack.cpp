@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "kernel/base/bits.hpp"
+#include "kernel/base/config.hpp"
 #include "kernel/exchange/compact.hpp"
 #include "kernel/take/gather.hpp"
 #include "kernel/exchange/pack_bytes.hpp"
@@ -23,6 +24,18 @@ using arrow::ArrayPtr;
 using arrow::Layout;
 using Pieces = std::vector<ArrayPtr>;
 
+// Whether the rows' dictionary is far larger than what the rows can use of it.
+bool has_idle_entries(const arrow::Type& type, const Pieces& pieces) {
+  if (type.layout != Layout::Dictionary || pieces.empty()) return false;
+  const ArrayPtr& dictionary = pieces.front()->dictionary;
+  const std::int64_t rows = total_length(pieces);
+  if (dictionary->length > config::kIdleEntries * rows) return true;
+  FrameLayout layout(dictionary->length);
+  std::vector<FillTask> unused;
+  plan_column(layout, type.dictionary, {dictionary}, unused);
+  return layout.bytes() > config::kIdleBytes * rows;
+}
+
 // Walks one column's type; a class because every step adds to the same frame and task list.
 class ColumnPlanner {
  public:
@@ -33,7 +46,7 @@ class ColumnPlanner {
     if (type->layout == Layout::ListViews32 || type->layout == Layout::ListViews64) {
       pieces = {compact_list_views(type, pieces)};
     }
-    if (type->layout == Layout::Dictionary) pieces = compact_dictionaries(std::move(pieces));
+    if (has_idle_entries(*type, pieces)) pieces = compact_dictionaries(std::move(pieces));
     const std::size_t node = layout_.add_node(total_length(pieces), total_nulls(pieces));
     if (type->layout != Layout::Null) plan_validity(pieces);
     if (type->layout == Layout::Views) {
@@ -204,6 +217,14 @@ Message pack_rows(const arrow::Table& table, Range rows) {
     at += frame.layout.bytes();
   }
   return message;
+}
+
+std::int64_t packed_bytes(const arrow::Table& table) {
+  std::vector<PlannedFrame> frames;
+  plan_frames(table, {0, table.num_rows()}, frames);
+  std::int64_t bytes = 0;
+  for (const PlannedFrame& frame : frames) bytes += frame.layout.bytes();
+  return bytes;
 }
 
 std::vector<Message> pack_slices(const arrow::Table& table, std::span<const std::int64_t> bounds) {

@@ -32,6 +32,10 @@ void plan_column(FrameLayout& layout, const arrow::TypePtr& type,
 // Rows of a table as one message.
 [[nodiscard]] Message pack_rows(const arrow::Table& table, Range rows);
 
+// How long the message of all rows would be; nothing is packed, but list views and idle
+// dictionaries are put in order to find out.
+[[nodiscard]] std::int64_t packed_bytes(const arrow::Table& table);
+
 // One message for each pair of neighbouring bounds. Throws std::invalid_argument unless bounds
 // ascend within the table.
 [[nodiscard]] std::vector<Message> pack_slices(const arrow::Table& table,

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from elevon import _native
 from elevon.comm.protocol import Array, Communicator
 from elevon.frames.exchange.agreement import agree, spell
+from elevon.frames.exchange.own_bytes import own_bytes
+from elevon.frames.exchange.packed import bytes_of, compact, unpack, whole
 from elevon.frames.schema.join_plan import check_columns
 
 #: What a rank sends in one round. Large enough that a collective's cost (some 50 us) does not show,
@@ -28,19 +30,9 @@ from elevon.frames.schema.join_plan import check_columns
 ROUND_BYTES: Final = 64 << 20
 
 
-def unpack(schema: pa.Schema, messages: Sequence[Array]) -> pa.Table:
-    """The rows of all messages in order, laid over the messages' memory."""
-    return pa.table(_native.unpack(schema, [message.data for message in messages]))
-
-
 def take_rows(table: pa.Table, positions: NDArray[np.int64]) -> pa.Table:
     """The rows at these positions, in their order, copied."""
     return pa.table(_native.take(table, pa.table({"position": positions})))
-
-
-def compact(table: pa.Table) -> pa.Table:
-    """The same rows in memory of their own, free of the larger table they were cut from."""
-    return unpack(table.schema, [whole(table)])
 
 
 def shuffle(
@@ -66,7 +58,7 @@ def shuffle(
         The rows that belong here, those of lower ranks first, each rank's in its order.
     """
     if rounds is None:
-        most = comm.allreduce(np.array([table.nbytes], dtype=np.int64), "max")
+        most = comm.allreduce(np.array([own_bytes(table)], dtype=np.int64), "max")
         rounds = rounds_for(int(most[0]))
     rows = shuffle_rounds(comm, table, on, threads, rounds)
     return collect_rounds(table.schema, comm.size, rows)
@@ -120,12 +112,12 @@ def send_rounds(
         What arrived in the round, one message from each rank.
     """
     if rounds == 1:
-        yield comm.alltoallv([_bytes_of(part) for part in pack(0)])
+        yield comm.alltoallv([bytes_of(part) for part in pack(0)])
         return
     with ThreadPoolExecutor(1, "elevon-pack") as beside:
         waiting = beside.submit(pack, 0)
         for number in range(rounds):
-            parts = [_bytes_of(part) for part in waiting.result()]
+            parts = [bytes_of(part) for part in waiting.result()]
             if number + 1 < rounds:
                 waiting = beside.submit(pack, number + 1)
             arrived = comm.alltoallv(parts)
@@ -274,12 +266,3 @@ def _part_of(table: pa.Table, start: int, stop: int, number: int, rounds: int) -
     rows = stop - start
     first, last = rows * number // rounds, rows * (number + 1) // rounds
     return whole(table.slice(start + first, last - first))
-
-
-def whole(table: pa.Table) -> Array:
-    """All rows as one message."""
-    return _bytes_of(_native.pack_slices(table, [0, table.num_rows])[0])
-
-
-def _bytes_of(part: _native.Packed) -> Array:
-    return np.asarray(memoryview(part), dtype=np.uint8)

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 
 def write_stream(table: pa.Table, descriptor: int) -> None:
-    """Write a table to an open file descriptor, which stays open."""
+    """Write a table's rows, and nothing that they share, to a descriptor, which stays open."""
     import pyarrow as pa
+
+    from elevon.frames.exchange.own_bytes import writable
 
     with (
         open(descriptor, "wb", closefd=False) as file,
         pa.ipc.new_stream(file, table.schema) as writer,
     ):
-        writer.write_table(table)
+        writer.write_table(writable(table))
 
 
 def read_stream(buffer: memoryview) -> pa.Table:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from elevon.errors import DescriptionError, SchemaError, UsageError
-from elevon.frames.exchange.shuffle import compact
+from elevon.frames.exchange.packed import compact
 from elevon.frames.files.csv import read_csv_partition
 from elevon.frames.files.paths import Path, Source, blamed, expand, resolve
 from elevon.frames.files.schemas import one_schema

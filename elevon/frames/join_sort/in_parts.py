@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from elevon import _native
 from elevon.comm.protocol import Array, Communicator
+from elevon.frames.exchange.packed import unpack
 from elevon.frames.exchange.ranges import number_rows
-from elevon.frames.exchange.shuffle import unpack
 from elevon.frames.exchange.splitters import Splitters
 from elevon.frames.join_sort.inputs import KEEPS_LEFT, KEEPS_RIGHT, JoinWork, part_null_keys
 from elevon.frames.memory.budget import Counts

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from elevon.errors import DescriptionError
 from elevon.frames.exchange.agreement import spell
+from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.partitioning import Layout, is_settled
 from elevon.frames.exchange.shuffle import take_rows
 from elevon.frames.schema.join_plan import LEFT_ONLY, JoinPlan, cast_keys, find_column, plan_join
@@ -59,7 +60,7 @@ class JoinWork:
     def facts(self) -> tuple[int, ...]:
         """Bytes of both sides, rows of both sides, which are settled, bytes copied before that."""
         left, right = self.left, self.right
-        sizes = left.nbytes, right.nbytes
+        sizes = own_bytes(left), own_bytes(right)
         return (*sizes, left.num_rows, right.num_rows, *self.settled, self._copied_bytes(sizes))
 
     def _copied_bytes(self, sizes: tuple[int, int]) -> int:
@@ -99,7 +100,7 @@ class SortWork:
     @property
     def facts(self) -> tuple[int, ...]:
         """Rows, bytes, whether the keys are numbers."""
-        return self.table.num_rows, self.table.nbytes, self.numbers
+        return self.table.num_rows, own_bytes(self.table), self.numbers
 
 
 def prepare_join(

@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from elevon import _native
 from elevon.comm.protocol import Array, Communicator
-from elevon.frames.exchange.shuffle import shuffle_rounds, unpack, whole
+from elevon.frames.exchange.packed import unpack, whole
+from elevon.frames.exchange.shuffle import shuffle_rounds
 from elevon.frames.exchange.splitters import Splitters, choose_splitters
 from elevon.frames.join_sort.inputs import (
     KEEPS_LEFT,

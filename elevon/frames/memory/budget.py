@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from elevon import _native
 from elevon.comm.protocol import Communicator
+from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.shuffle import ROUND_BYTES
 
 #: Scratch of the kernels as a multiple of the rows that they are given (measured: 0.7 to 1.0).
@@ -152,7 +153,7 @@ def count_arrivals(comm: Communicator, table: pa.Table, on: Sequence[int], threa
             owners(hash_keys(keys.slice(start, COUNTED_ROWS), threads), comm.size),
             minlength=comm.size,
         )
-    row_bytes = table.nbytes / max(1, table.num_rows)
+    row_bytes = own_bytes(table) / max(1, table.num_rows)
     return np.asarray(comm.allreduce(np.ceil(rows * row_bytes).astype(np.int64), "sum"))
 
 

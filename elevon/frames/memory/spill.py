@@ -1,6 +1,7 @@
-"""Rows on the local disk for a while: Arrow IPC streams one after the other in a scratch file.
+"""Rows on the local disk for a while: packed messages one after the other in a scratch file.
 
-The file has no name: the system frees it with the process, however that ends.
+A message holds the rows' own bytes, wherever they were cut from. The file has no name: the system
+frees it with the process, however that ends.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from elevon.comm.protocol import Array
 from elevon.errors import ResourceError
-from elevon.frames.files import ipc
+from elevon.frames.exchange.packed import unpack, whole
 
 #: The system reads and writes at most 2^31 bytes in one call.
 MOST_AT_ONCE: Final = 1 << 30
@@ -24,12 +25,12 @@ MOST_AT_ONCE: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows in the file: where they are and how many."""
+    """Rows in the file: where they are, how many and of which schema."""
 
     offset: int
-    file_bytes: int
-    rows: int
     nbytes: int
+    rows: int
+    schema: pa.Schema
 
 
 class Spill:
@@ -73,14 +74,13 @@ class Spill:
         Raises:
             ResourceError: the disk is full or broken.
         """
-        descriptor, start = self._file.fileno(), self._end
+        message, start = whole(table), self._end
         try:
-            os.lseek(descriptor, start, os.SEEK_SET)
-            ipc.write_stream(table, descriptor)
-            self._end = os.lseek(descriptor, 0, os.SEEK_CUR)
+            _write(self._file.fileno(), message, start)
         except OSError as error:
-            raise self._refusal(f"write {table.nbytes:,} bytes", error) from error
-        return Piece(start, self._end - start, table.num_rows, table.nbytes)
+            raise self._refusal(f"write {message.nbytes:,} bytes", error) from error
+        self._end += message.nbytes
+        return Piece(start, message.nbytes, table.num_rows, table.schema)
 
     def read(self, piece: Piece) -> pa.Table:
         """The rows of one piece, in memory of their own.
@@ -88,12 +88,12 @@ class Spill:
         Raises:
             ResourceError: the disk is broken.
         """
-        memory: Array = np.empty(piece.file_bytes, dtype=np.uint8)
+        memory: Array = np.empty(piece.nbytes, dtype=np.uint8)
         try:
             _fill(self._file.fileno(), memory, piece.offset)
         except OSError as error:
-            raise self._refusal(f"read {piece.file_bytes:,} bytes", error) from error
-        return ipc.read_stream(memory.data)
+            raise self._refusal(f"read {piece.nbytes:,} bytes", error) from error
+        return unpack(piece.schema, [memory])
 
     def _refusal(self, what: str, error: OSError) -> ResourceError:
         return ResourceError(
@@ -101,6 +101,13 @@ class Spill:
             f"after {self._end:,} bytes: {error.strerror or error}; "
             f"free space there, let TMPDIR name a larger disk, or give the task more memory"
         )
+
+
+def _write(descriptor: int, memory: Array, offset: int) -> None:
+    """Write all of the memory."""
+    at = 0
+    while at < memory.size:
+        at += os.pwrite(descriptor, memory[at : at + MOST_AT_ONCE].data, offset + at)
 
 
 def _fill(descriptor: int, memory: Array, offset: int) -> None:

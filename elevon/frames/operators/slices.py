@@ -17,8 +17,9 @@ from elevon.errors import DescriptionError
 from elevon.frames.aggregation.segments import fold
 from elevon.frames.aggregation.sort_groups import Column, Groups, differ, find_keys, plain_key
 from elevon.frames.exchange.agreement import spell
+from elevon.frames.exchange.packed import compact
 from elevon.frames.exchange.requests import Request, settle
-from elevon.frames.exchange.shuffle import compact, exchange_slices, shuffle, take_rows
+from elevon.frames.exchange.shuffle import exchange_slices, shuffle, take_rows
 from elevon.frames.exchange.shuffle import repartition as share_evenly
 from elevon.frames.operators.sets import check_same_columns, nullable
 from elevon.frames.schema.join_plan import check_columns
