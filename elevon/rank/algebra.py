@@ -54,9 +54,9 @@ def _run(comm: Communicator, operation: Algebra, inputs: Inputs, threads: int) -
     if isinstance(operation, GroupBy | DropDuplicates | SetRows):
         return _by_keys(comm, operation, inputs, threads)
     if isinstance(operation, Filter | Project | Rename | Drop):
-        return _by_expressions(comm, operation, inputs[0])
+        return _by_expressions(comm, operation, inputs)
     if isinstance(operation, Rolling | RankRows):
-        return _over_windows(comm, operation, inputs[0], threads)
+        return _over_windows(comm, operation, inputs, threads)
     return _by_place(comm, operation, inputs, threads)
 
 
@@ -99,28 +99,32 @@ def _by_keys(
     from elevon.frames.operators.groupby import groupby
     from elevon.frames.operators.sets import combine_sets, drop_duplicates
 
+    memory = inputs.memory_bytes
     match operation:
         case GroupBy():
             wanted, dropna = operation.aggregates, operation.dropna
             layout = inputs.layouts[0] if inputs.layouts else None
-            return groupby(comm, inputs[0], operation.by, wanted, dropna, threads, layout)
+            return groupby(comm, inputs[0], operation.by, wanted, dropna, threads, layout, memory)
         case DropDuplicates():
-            return drop_duplicates(comm, inputs[0], operation.subset, operation.keep, threads)
+            subset, keep = operation.subset, operation.keep
+            return drop_duplicates(comm, inputs[0], subset, keep, threads, memory)
         case SetRows():
-            return combine_sets(comm, operation.kind, inputs[0], inputs[1], threads)
+            return combine_sets(comm, operation.kind, inputs[0], inputs[1], threads, memory)
 
 
 def _by_expressions(
-    comm: Communicator, operation: Filter | Project | Rename | Drop, table: Any
+    comm: Communicator, operation: Filter | Project | Rename | Drop, inputs: Inputs
 ) -> Any:
     from elevon.frames.operators import expressions
 
+    table, memory = inputs[0], inputs.memory_bytes
     match operation:
         case Filter():
-            return expressions.filter_rows(comm, table, expressions.from_bytes(operation.predicate))
+            predicate = expressions.from_bytes(operation.predicate)
+            return expressions.filter_rows(comm, table, predicate, memory)
         case Project():
             columns = {column.name: _source(column) for column in operation.columns}
-            return expressions.project(comm, table, columns, operation.extend)
+            return expressions.project(comm, table, columns, operation.extend, memory)
         case Rename():
             return expressions.rename(comm, table, dict(operation.columns))
         case Drop():
@@ -134,14 +138,16 @@ def _source(column: Derived) -> Any:
 
 
 def _over_windows(
-    comm: Communicator, operation: Rolling | RankRows, table: Any, threads: int
+    comm: Communicator, operation: Rolling | RankRows, inputs: Inputs, threads: int
 ) -> Any:
     from elevon.frames.operators.ranking import rank_rows
     from elevon.frames.operators.rolling import rolling
 
+    table, memory = inputs[0], inputs.memory_bytes
     match operation:
         case Rolling():
-            return rolling(comm, table, operation.window, operation.columns, operation.min_periods)
+            columns, periods = operation.columns, operation.min_periods
+            return rolling(comm, table, operation.window, columns, periods, memory)
         case RankRows():
             return rank_rows(
                 comm,
@@ -151,6 +157,7 @@ def _over_windows(
                 operation.ascending,
                 operation.name,
                 threads,
+                memory,
             )
 
 
@@ -162,12 +169,13 @@ def _by_place(
 ) -> Any:
     from elevon.frames.operators import slices
 
+    memory = inputs.memory_bytes
     match operation:
         case Concat():
-            return slices.concat(comm, inputs, operation.ordered)
+            return slices.concat(comm, inputs, operation.ordered, memory)
         case SliceRows():
             return slices.slice_rows(comm, inputs[0], operation.start, operation.stop)
         case Repartition():
-            return slices.repartition(comm, inputs[0], operation.by, threads)
+            return slices.repartition(comm, inputs[0], operation.by, threads, memory)
         case Equals():
-            return slices.equals(comm, inputs[0], inputs[1], operation.ordered, threads)
+            return slices.equals(comm, inputs[0], inputs[1], operation.ordered, threads, memory)

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 
 from elevon.errors import SchemaError
-from elevon.frames.exchange.shuffle import gather_table, repartition
+from elevon.frames.exchange.shuffle import gather_table
 from elevon.frames.join_sort.distributed import join, sort
+from elevon.frames.operators.slices import repartition
 from tests.support.frames import multiset
 
 if TYPE_CHECKING:

@@ -22,12 +22,12 @@ class Request(Generic[W]):
     Attributes:
         work: what this rank is going to work on.
         terms: what must be the same on all ranks.
-        facts: two numbers that all ranks will know of this one.
+        facts: numbers that all ranks will know of this one, at most agreement.FACTS.
     """
 
     work: W
     terms: str
-    facts: tuple[int, int] = (0, 0)
+    facts: tuple[int, ...] = (0, 0)
 
 
 def settle(comm: Communicator, prepare: Callable[[], Request[W]]) -> tuple[W, NDArray[np.int64]]:

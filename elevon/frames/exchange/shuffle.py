@@ -22,7 +22,7 @@ from elevon import _native
 from elevon.comm.protocol import Array, Communicator
 from elevon.frames.exchange.agreement import agree, spell
 from elevon.frames.exchange.own_bytes import own_bytes
-from elevon.frames.exchange.packed import bytes_of, compact, unpack, whole
+from elevon.frames.exchange.packed import bytes_of, unpack, whole
 from elevon.frames.schema.join_plan import check_columns
 
 #: What a rank sends in one round. Large enough that a collective's cost (some 50 us) does not show,
@@ -169,6 +169,31 @@ def exchange_slices(
     ]
 
 
+def exchange_tables(comm: Communicator, tables: Sequence[pa.Table]) -> pa.Table:
+    """Send one table to each rank.
+
+    Collective. The rank's own table is not copied.
+
+    Args:
+        comm: the group.
+        tables: for each rank the rows that go there.
+
+    Returns:
+        What arrived, in the order of the senders.
+    """
+    own, schema = tables[comm.rank], tables[comm.rank].schema
+    if comm.size == 1:
+        return own
+    nothing: Array = np.empty(0, dtype=np.uint8)
+    messages = comm.alltoallv(
+        [nothing if rank == comm.rank else whole(table) for rank, table in enumerate(tables)]
+    )
+    return pa.concat_tables(
+        own if rank == comm.rank else unpack(schema, [message])
+        for rank, message in enumerate(messages)
+    )
+
+
 def deal(comm: Communicator, table: pa.Table) -> pa.Table:
     """Share rows out like cards, row by row, so that every rank gets as many of each kind.
 
@@ -205,29 +230,6 @@ def gather_table(comm: Communicator, table: pa.Table, root: int = 0) -> pa.Table
     agree(comm, lambda: _rows("gather", table))
     messages = comm.gatherv(whole(table), root)
     return None if messages is None else unpack(table.schema, messages)
-
-
-def repartition(comm: Communicator, table: pa.Table) -> pa.Table:
-    """Share the rows out evenly, in order: rank r gets rows r*N//P up to (r+1)*N//P of all N.
-
-    Collective; the schemas must be the same on all ranks.
-
-    Args:
-        comm: the group.
-        table: this rank's rows, which follow those of the ranks below.
-
-    Returns:
-        This rank's even share.
-
-    Raises:
-        SchemaError: on every rank, if the schemas differ or a type cannot be sent.
-    """
-    _, facts = agree(comm, lambda: _rows("repartition", table))
-    bounds = even_bounds(facts[:, 0].tolist(), comm.rank)
-    parts = exchange_slices(comm, table, bounds)
-    # The result may be kept for long; it must not keep the rows that went away.
-    parts[comm.rank] = compact(parts[comm.rank])
-    return pa.concat_tables(parts)
 
 
 def even_bounds(rows: Sequence[int], rank: int) -> list[int]:

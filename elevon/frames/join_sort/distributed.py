@@ -33,13 +33,18 @@ from elevon.frames.join_sort.inputs import (
     JoinWork,
     Layouts,
     SortWork,
-    check_memory,
     part_null_keys,
     prepare_join,
 )
 from elevon.frames.join_sort.out_of_core import join_external, sort_external
 from elevon.frames.join_sort.skew import NONE, find_heavy, shuffle_heavy
-from elevon.frames.memory.budget import Counts, count_arrivals, join_need, sort_need
+from elevon.frames.memory.budget import (
+    Counts,
+    check_memory,
+    count_arrivals,
+    join_need,
+    sort_need,
+)
 from elevon.frames.schema.join_plan import run_join
 from elevon.frames.schema.sort_plan import plan_sort
 

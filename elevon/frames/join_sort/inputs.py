@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from elevon.errors import DescriptionError
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.partitioning import Layout, is_settled
 from elevon.frames.exchange.shuffle import take_rows
+from elevon.frames.memory.budget import check_memory
 from elevon.frames.schema.join_plan import LEFT_ONLY, JoinPlan, cast_keys, find_column, plan_join
 from elevon.frames.schema.sort_plan import Order
 
@@ -145,18 +145,6 @@ def prepare_join(
         memory_bytes,
         settled,
     )
-
-
-def check_memory(memory_bytes: int | None) -> None:
-    """Refuse a budget that is none.
-
-    Raises:
-        DescriptionError: it is less than one byte.
-    """
-    if memory_bytes is not None and memory_bytes < 1:
-        raise DescriptionError(
-            f"memory_bytes={memory_bytes}: a budget is a positive number of bytes, or None"
-        )
 
 
 def part_null_keys(table: pa.Table, on: Sequence[int], keep: bool) -> tuple[pa.Table, pa.Table]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from elevon import _native
 from elevon.comm.protocol import Communicator
+from elevon.errors import DescriptionError
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.shuffle import ROUND_BYTES
 
@@ -168,6 +169,18 @@ def owners(hashes: NDArray[np.uint64], size: int) -> NDArray[np.int64]:
     """Which rank each hash belongs to; as the kernel's ``partition_of``."""
     high = hashes >> np.uint64(32)
     return np.asarray(((high * np.uint64(size)) >> np.uint64(32)).astype(np.int64))
+
+
+def check_memory(memory_bytes: int | None) -> None:
+    """Refuse a budget that is none.
+
+    Raises:
+        DescriptionError: it is less than one byte.
+    """
+    if memory_bytes is not None and memory_bytes < 1:
+        raise DescriptionError(
+            f"memory_bytes={memory_bytes}: a budget is a positive number of bytes, or None"
+        )
 
 
 def trim(memory_bytes: int) -> None:

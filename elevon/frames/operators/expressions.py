@@ -20,8 +20,11 @@ from pyarrow import acero
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError, SchemaError, UsageError
 from elevon.frames.exchange.agreement import spell
+from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.requests import Request, settle
 from elevon.frames.exchange.shuffle import take_rows
+from elevon.frames.memory.budget import check_memory
+from elevon.frames.memory.partitioned import in_slices
 from elevon.frames.schema.join_plan import check_columns, find_column
 from elevon.model.algebra import LARGEST_EXPRESSION_BYTES
 from elevon.model.checks import foreign
@@ -100,7 +103,12 @@ def from_bytes(data: bytes) -> pc.Expression:
     return found
 
 
-def filter_rows(comm: Communicator, table: pa.Table, predicate: pc.Expression) -> pa.Table:
+def filter_rows(
+    comm: Communicator,
+    table: pa.Table,
+    predicate: pc.Expression,
+    memory_bytes: int | None = None,
+) -> pa.Table:
     """The rows for which an expression is true; those for which it is null are left out.
 
     Collective: every rank passes its rows and gets those of them that fit, in their order.
@@ -109,6 +117,8 @@ def filter_rows(comm: Communicator, table: pa.Table, predicate: pc.Expression) -
         comm: the group of ranks.
         table: this rank's rows.
         predicate: a boolean expression over the table's columns.
+        memory_bytes: how much working memory each rank may take beside its input and its result:
+            the rows are worked through in slices that keep to it. None: no limit.
 
     Returns:
         This rank's rows.
@@ -127,11 +137,15 @@ def filter_rows(comm: Communicator, table: pa.Table, predicate: pc.Expression) -
         kept = np.flatnonzero(pc.fill_null(found, False).to_numpy())
         return rows if len(kept) == rows.num_rows else take_rows(rows, kept)
 
-    return _locally(comm, table, f"filter {predicate}", run)
+    return _locally(comm, table, f"filter {predicate}", run, memory_bytes)
 
 
 def project(
-    comm: Communicator, table: pa.Table, columns: Mapping[str, Source], extend: bool = False
+    comm: Communicator,
+    table: pa.Table,
+    columns: Mapping[str, Source],
+    extend: bool = False,
+    memory_bytes: int | None = None,
 ) -> pa.Table:
     """A table of chosen and computed columns.
 
@@ -144,6 +158,8 @@ def project(
             of them see ``table`` as it is, not each other.
         extend: whether the table's own columns come first; one of a name that is given again is
             replaced in its place.
+        memory_bytes: how much working memory each rank may take beside its input and its result:
+            the rows are worked through in slices that keep to it. None: no limit.
 
     Returns:
         This rank's rows of the result.
@@ -159,7 +175,7 @@ def project(
         return _extended(rows, made) if extend else made
 
     named = ", ".join(f"{name} = {source}" for name, source in columns.items())
-    return _locally(comm, table, f"{'assign' if extend else 'select'} {named}", run)
+    return _locally(comm, table, f"{'assign' if extend else 'select'} {named}", run, memory_bytes)
 
 
 def rename(comm: Communicator, table: pa.Table, columns: Mapping[str, str]) -> pa.Table:
@@ -217,7 +233,11 @@ def drop(comm: Communicator, table: pa.Table, columns: Sequence[str]) -> pa.Tabl
 
 
 def _locally(
-    comm: Communicator, table: pa.Table, what: str, run: Callable[[pa.Table], pa.Table]
+    comm: Communicator,
+    table: pa.Table,
+    what: str,
+    run: Callable[[pa.Table], pa.Table],
+    memory_bytes: int | None = None,
 ) -> pa.Table:
     """Try on no rows whether columns and types fit; if they do on all ranks, run on all rows."""
 
@@ -228,11 +248,14 @@ def _locally(
             raise kind(f"{what}: {error}; the table has {spell(table.schema)}") from error
 
     def prepare() -> Request[None]:
+        check_memory(memory_bytes)
         checked(table.schema.empty_table(), SchemaError)
         return Request(None, f"{what} of {spell(table.schema)}")
 
     settle(comm, prepare)
-    return checked(table, UsageError)
+    # Beside an expression's columns the engine holds plain forms of views, and positions of rows.
+    nbytes = 0 if memory_bytes is None else 2 * own_bytes(table) + 16 * int(table.num_rows)
+    return in_slices(table, memory_bytes, nbytes, lambda rows: checked(rows, UsageError))
 
 
 def _evaluated(table: pa.Table, expressions: Mapping[str, pc.Expression]) -> pa.Table:

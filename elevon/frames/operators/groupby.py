@@ -7,7 +7,7 @@ with rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,10 +21,18 @@ from elevon.frames.aggregation.measures import check_aggregate, from_form, missi
 from elevon.frames.aggregation.partial_states import States
 from elevon.frames.aggregation.sort_groups import Column, Groups, find_keys
 from elevon.frames.exchange.agreement import spell
+from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.partitioning import Layout, is_settled
 from elevon.frames.exchange.requests import Request, settle
 from elevon.frames.exchange.shuffle import replicate, shuffle, take_rows
+from elevon.frames.memory.budget import check_memory
+from elevon.frames.memory.partitioned import Steps, fold_need, plan_steps
 from elevon.frames.operators.quantiles import Spread, all_spreads, group_spreads
+from elevon.frames.operators.spilled_groups import (
+    SpilledGroups,
+    group_in_parts,
+    spread_over_all,
+)
 from elevon.frames.schema.join_plan import check_columns
 from elevon.model.algebra import Aggregate
 
@@ -44,6 +52,7 @@ def groupby(
     dropna: bool = True,
     threads: int = 1,
     layout: Layout | None = None,
+    memory_bytes: int | None = None,
 ) -> pa.Table:
     """Aggregate a distributed table per group of equal keys.
 
@@ -66,6 +75,8 @@ def groupby(
         threads: how many threads the kernels may use on this rank.
         layout: how this rank's rows lie, if that is known; it is believed. Where they lie by the
             same keys on all ranks, nothing travels.
+        memory_bytes: how much working memory each rank may take beside its input and its result;
+            what does not fit goes to the local disk for a while. None: no limit.
 
     Returns:
         This rank's groups: the key columns, then one column per aggregate.
@@ -74,13 +85,20 @@ def groupby(
         DescriptionError: two result columns have one name; on every rank.
         SchemaError: a column is missing or its type does not fit, on any rank, on every rank; or
             a sum of integers does not fit into 64 bits.
+        ResourceError: the disk is full.
         CommunicatorError: the group failed.
     """
     place = comm.size, comm.rank
-    work, facts = settle(comm, lambda: _prepare(table, by, aggregates, dropna, layout, place))
+    work, facts = settle(
+        comm, lambda: _prepare(table, by, aggregates, dropna, layout, place, memory_bytes)
+    )
+    # Groups that are whole on their ranks are the business of these ranks alone.
+    met = None if comm.size == 1 or (work.on and facts[:, 0].all()) else comm
+    if memory_bytes is not None and fold_need(int(facts[:, 1].max())) > memory_bytes:
+        steps = plan_steps(memory_bytes, facts[:, 1].tolist(), int(facts[:, 2].max()), comm.size)
+        return _run_spilled(comm, met, work, steps, memory_bytes, threads)
+    work = replace(work, table=work.present(work.table))
     if work.on:
-        # Groups that are whole on their ranks are the business of these ranks alone.
-        met = None if comm.size == 1 or facts[:, 0].all() else comm
         states = _grouped(met, work, threads)
         groups = states.select(range(len(work.on)))
         spreads = group_spreads(met, work.table, work.on, groups, work.spreads, threads)
@@ -100,6 +118,14 @@ class _Work:
     states: States
     spreads: tuple[Spread, ...]
     schema: pa.Schema
+    dropna: bool
+
+    def present(self, rows: pa.Table) -> pa.Table:
+        """The rows that belong to a group."""
+        missing = missing_keys(rows, self.on) if self.dropna else None
+        if missing is None:
+            return rows
+        return take_rows(rows, np.flatnonzero(pc.invert(missing).to_numpy()))
 
     def result(self, states: pa.Table, spreads: Sequence[Column]) -> pa.Table:
         """The result's columns out of states and spreads, in the order of the request."""
@@ -122,7 +148,9 @@ def _prepare(
     dropna: bool,
     layout: Layout | None,
     place: tuple[int, int],
+    memory_bytes: int | None,
 ) -> Request[_Work]:
+    check_memory(memory_bytes)
     wanted = tuple(aggregates)
     keys = [table.schema.field(index) for index in find_keys(table.schema, by, "group by")]
     fields = [pa.field(key.name, key.type) for key in keys]
@@ -132,9 +160,6 @@ def _prepare(
     rows = table.select(list(names))
     schema, on = rows.schema, tuple(range(len(keys)))
     check_columns(schema)
-    missing = missing_keys(rows, on) if dropna else None
-    if missing is not None:
-        rows = take_rows(rows, np.flatnonzero(pc.invert(missing).to_numpy()))
     work = _Work(
         rows,
         on,
@@ -142,18 +167,54 @@ def _prepare(
         States.of(schema, wanted),
         tuple(Spread.of(schema, one) for one in wanted if Spread.covers(one)),
         pa.schema(fields),
+        dropna,
     )
-    terms = f"groupby {list(by)} of {spell(schema)}, dropna={dropna}: {wanted}"
-    return Request(work, terms, (int(_whole_here(rows, on, layout, place)), 0))
+    terms = f"groupby {list(by)} of {spell(schema)}, dropna={dropna}: {wanted}, {memory_bytes=}"
+    nbytes = 0 if memory_bytes is None else _working_bytes(work)
+    return Request(work, terms, (int(_whole_here(work, layout, place)), nbytes, rows.num_rows))
 
 
-def _whole_here(
-    rows: pa.Table, on: Sequence[int], layout: Layout | None, place: tuple[int, int]
-) -> bool:
+def _whole_here(work: _Work, layout: Layout | None, place: tuple[int, int]) -> bool:
     """Whether no other rank has rows of this rank's groups; nulls may be anywhere."""
+    rows, on = work.table, work.on
     types = [rows.schema.field(index).type for index in on]
-    missing = any(rows.column(index).null_count for index in on)
+    missing = not work.dropna and any(rows.column(index).null_count for index in on)
     return not missing and is_settled(rows, layout, on, types, place)
+
+
+def _working_bytes(work: _Work) -> int:
+    """Bytes of the rows with a state and a number of eight bytes for each of what is computed."""
+    states = len(work.states.folds) + 3 * len(work.states.moments) + len(work.spreads)
+    return own_bytes(work.table) + 8 * int(work.table.num_rows) * (1 + states)
+
+
+def _run_spilled(
+    comm: Communicator,
+    met: Communicator | None,
+    work: _Work,
+    steps: Steps,
+    memory_bytes: int,
+    threads: int,
+) -> pa.Table:
+    """The same in slices and parts. Collective."""
+    keys = len(work.on)
+    spilled = SpilledGroups(
+        work.table,
+        keys,
+        work.spreads,
+        work.present,
+        lambda rows: _folded_here(replace(work, table=rows), threads, for_good=True),
+        lambda states: work.states.folded(states, keys, threads),
+        work.result,
+        steps,
+        threads,
+        memory_bytes,
+    )
+    if keys:
+        return group_in_parts(spilled, met, (comm.size, comm.rank))
+    slices = [_overall_here(replace(work, table=rows)) for rows in spilled.slices()]
+    states = _overall_met(comm, work, pa.concat_tables(slices))
+    return work.result(states, spread_over_all(spilled, comm, states.num_rows))
 
 
 def _grouped(comm: Communicator | None, work: _Work, threads: int) -> pa.Table:
@@ -189,10 +250,15 @@ def _sampled(keys: pa.Table) -> tuple[int, int]:
 
 
 def _overall(comm: Communicator, work: _Work) -> pa.Table:
-    """The states of all rows, on rank 0; a table of no rows on the others.
+    """The states of all rows, on rank 0; a table of no rows on the others. Collective."""
+    return _overall_met(comm, work, _overall_here(work))
 
-    Every rank gives one row of states. A rank without rows makes it of one row of nulls, which
-    only the number of rows could tell; and that one is set right.
+
+def _overall_here(work: _Work) -> pa.Table:
+    """One row of states of this rank's rows.
+
+    A rank without rows makes it of one row of nulls, which only the number of rows could tell; and
+    that one is set right.
     """
     table, empty = work.table, not work.table.num_rows
     if empty:
@@ -201,10 +267,15 @@ def _overall(comm: Communicator, work: _Work) -> pa.Table:
         )
     one = pa.array(np.zeros(table.num_rows, dtype=np.int8))
     states = fold_few(work.states, table.append_column("", one), [table.num_columns])
-    if empty:
-        states = _without_row(work, states)
+    return _without_row(work, states) if empty else states
+
+
+def _overall_met(comm: Communicator, work: _Work, states: pa.Table) -> pa.Table:
+    """One row out of all ranks' rows of states. Collective."""
     if comm.size > 1:
-        states = work.states.folded(replicate(comm, states), 1)
+        states = replicate(comm, states)
+    if states.num_rows > 1:
+        states = work.states.folded(states, 1)
     return states.drop_columns(["0"]).slice(0, 1 if comm.rank == 0 else 0)
 
 

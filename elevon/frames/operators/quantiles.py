@@ -110,10 +110,11 @@ def _valid(table: pa.Table, one: Spread) -> pa.Table:
     column = table.column(one.column)
     if one.quantile is not None:
         column = in_form(column, "real")
-    return _without_nulls(pa.table({"value": column}), 0)
+    return without_nulls(pa.table({"value": column}), 0)
 
 
-def _without_nulls(table: pa.Table, column: int) -> pa.Table:
+def without_nulls(table: pa.Table, column: int) -> pa.Table:
+    """The rows that have a value in one column."""
     values = table.column(column)
     if not values.null_count:
         return table
@@ -133,7 +134,7 @@ def _meet(
     Values are each once per group if they are only counted, and in order if not.
     """
     names = [str(i) for i in range(len(on))]
-    rows = _without_nulls(table, one.column)
+    rows = without_nulls(table, one.column)
     column = rows.column(one.column)
     value = column if one.quantile is None else in_form(column, "real")
     rows = rows.select(list(on)).rename_columns(names).append_column("value", value)
@@ -143,7 +144,7 @@ def _meet(
         rows = shuffle(comm, rows, range(len(on)), threads)
         if one.quantile is None:
             rows = take_rows(rows, first_rows(rows, threads))
-    numbers = _numbers_among(groups, rows.select(names))
+    numbers = numbers_among(groups, rows.select(names))
     if one.quantile is None:
         return numbers, rows
     numbered = pa.table({"group": numbers, "value": rows.column("value")})
@@ -151,7 +152,7 @@ def _meet(
     return ordered.column("group").to_numpy(), ordered
 
 
-def _numbers_among(groups: pa.Table, keys: pa.Table) -> Rows:
+def numbers_among(groups: pa.Table, keys: pa.Table) -> Rows:
     """For each row of ``keys``, the row of ``groups`` that equals it; all of them have one."""
     names = keys.column_names
     # Fields are named anew, because one table may have kept what the other lost: "not null".
@@ -169,10 +170,10 @@ def _of_groups(one: Spread, numbers: Rows, values: pa.Table, groups: int) -> Col
     if one.quantile is None:
         return pa.chunked_array([counts])
     starts = np.cumsum(counts) - counts
-    low, high, part = _between(counts, one.quantile)
+    low, high, part = between(counts, one.quantile)
     ordered = values.column("value").to_numpy()
     padded = np.append(ordered, np.nan)  # groups of nulls alone look somewhere, and are masked
-    found = _interpolate(padded[starts + low], padded[starts + high], part)
+    found = interpolate(padded[starts + low], padded[starts + high], part)
     return pa.chunked_array([pa.array(found, mask=counts < 1)])
 
 
@@ -193,7 +194,7 @@ def _quantile_all(comm: Communicator, values: pa.Table, quantile: float, threads
     if not total[0]:
         return pa.chunked_array([pa.nulls(1, pa.float64())])
     first = int(counts[: comm.rank].sum())
-    low, high, part = _between(total, quantile)
+    low, high, part = between(total, quantile)
     wanted = np.concatenate([low, high]) - first
     held = (wanted >= 0) & (wanted < len(own))
     told = np.where(held, np.append(own, 0.0)[np.where(held, wanted, -1)], 0.0)
@@ -201,10 +202,10 @@ def _quantile_all(comm: Communicator, values: pa.Table, quantile: float, threads
         # Not a sum: it would turn -0.0 into 0.0 and spoil infinite values beside NaN.
         offered, who = comm.allgather(told), comm.allgather(held)
         told = offered[who.argmax(axis=0), np.arange(2)]
-    return pa.chunked_array([_interpolate(told[:1], told[1:], part)])
+    return pa.chunked_array([interpolate(told[:1], told[1:], part)])
 
 
-def _between(counts: Rows, quantile: float) -> tuple[Rows, Rows, Reals]:
+def between(counts: Rows, quantile: float) -> tuple[Rows, Rows, Reals]:
     """Between which two of so many ordered values a quantile lies, and how far."""
     at = np.maximum(counts - 1, 0) * quantile
     low = np.floor(at).astype(np.int64)
@@ -212,6 +213,6 @@ def _between(counts: Rows, quantile: float) -> tuple[Rows, Rows, Reals]:
 
 
 @np.errstate(all="ignore")  # between infinite values there is NaN
-def _interpolate(low: Reals, high: Reals, part: Reals) -> Reals:
+def interpolate(low: Reals, high: Reals, part: Reals) -> Reals:
     """On the first of two values exactly, whatever the second is."""
     return np.where((part == 0) | (low == high), low, low + (high - low) * part)

@@ -10,7 +10,7 @@ would leave the rounding errors (or the NaN) of rows that have long left the win
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,11 +24,14 @@ from elevon.frames.aggregation.measures import check_number, in_form, is_number
 from elevon.frames.aggregation.sort_groups import Column, Rows
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.requests import Request, settle
+from elevon.frames.memory.budget import FEWEST_ROWS, check_memory
 from elevon.frames.schema.join_plan import find_column
 from elevon.model.algebra import Window
 
 Reals = NDArray[np.float64]
 
+#: What one row of a slice takes at most: its value, two states of three parts and their sum.
+ROW_BYTES: Final = 160
 #: Fewer valid values than these give no result, whatever ``min_periods`` says.
 AT_LEAST: Final = {"count": 0, "sum": 0, "mean": 1, "min": 1, "max": 1, "var": 2, "std": 2}
 
@@ -39,6 +42,7 @@ def rolling(
     window: int,
     columns: Sequence[Window],
     min_periods: int | None = None,
+    memory_bytes: int | None = None,
 ) -> pa.Table:
     """Functions of each row and the ``window - 1`` rows before it in the global order.
 
@@ -52,32 +56,60 @@ def rolling(
             maximum looks past it.
         min_periods: how many valid values a window must have, or its result is null; ``window``
             where None, as in pandas. A variance needs two, a mean or minimum one.
+        memory_bytes: how much working memory each rank may take beside its input and its result.
+            None: no limit.
 
     Returns:
         This rank's rows with the results as further columns: float64, count int64.
 
     Raises:
-        DescriptionError: a name is there already; on every rank.
+        DescriptionError: a name is there already, or one window alone is beyond the budget; on
+            every rank.
         SchemaError: a column is missing or holds no numbers, on any rank; on every rank.
         CommunicatorError: the group failed.
     """
     needed = window if min_periods is None else min_periods
 
     def prepare() -> Request[None]:
+        check_memory(memory_bytes)
         for one in columns:
             _check(table.schema, one)
         terms = f"rolling of {spell(table.schema)}: {window}, {min_periods}, {list(columns)}"
-        return Request(None, terms, (table.num_rows, 0))
+        return Request(None, f"{terms}, {memory_bytes=}", (table.num_rows, 0))
 
     _, facts = settle(comm, prepare)
-    known: dict[str, _Values] = {}
-    for one in columns:
-        if one.column not in known:
-            own = _Values.of(table.column(find_column(table.schema, one.column, "the table")))
-            known[one.column] = _with_rows_before(comm, own, facts[:, 0], window - 1)
-        found = _windows(known[one.column], one.function, window, needed)
-        table = table.append_column(one.name, found.slice(len(found) - table.num_rows))
+    rows = facts[:, 0]
+    count = _slices(memory_bytes, int(rows.max()), min(window, int(rows.sum())))
+    found: list[list[Column]] = [[] for _ in columns]
+    for name in dict.fromkeys(one.column for one in columns):
+        column = table.column(find_column(table.schema, name, "the table"))
+        for own, values in _with_rows_before(comm, column, rows, window - 1, count):
+            for one, pieces in zip(columns, found, strict=True):
+                if one.column == name:
+                    made = _windows(values, one.function, window, needed)
+                    pieces.append(made.slice(len(made) - own))
+    for one, pieces in zip(columns, found, strict=True):
+        chunks = [chunk for piece in pieces for chunk in piece.chunks]
+        table = table.append_column(one.name, pa.chunked_array(chunks))
     return table
+
+
+def _slices(memory_bytes: int | None, rows: int, window: int) -> int:
+    """In how many slices the rows are worked through, each with the rows before it.
+
+    Raises:
+        DescriptionError: the rows before a slice are more than the budget holds.
+    """
+    nbytes = ROW_BYTES * (rows + window)
+    if memory_bytes is None or nbytes <= memory_bytes:
+        return 1
+    room = memory_bytes // ROW_BYTES - window
+    if room < min(FEWEST_ROWS, rows):
+        raise DescriptionError(
+            f"rolling: a window of {window:,} rows takes {ROW_BYTES * (window + FEWEST_ROWS):,} "
+            f"bytes of working memory, more than the {memory_bytes:,} of memory_per_rank"
+        )
+    return -(-rows // room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +125,23 @@ class _Values:
         if not is_number(column.type):  # they are only counted
             return _Values(np.zeros(len(column)), valid)
         return _Values(in_form(column, "real").fill_null(0.0).to_numpy(), valid)
+
+    def followed_by(self, later: _Values) -> _Values:
+        """These values and the ones after them."""
+        if not len(self.numbers):
+            return later
+        return _Values(
+            np.concatenate([self.numbers, later.numbers]), np.concatenate([self.valid, later.valid])
+        )
+
+    def last(self, rows: int) -> _Values:
+        """The last ones, not more than so many, without the others."""
+        first = max(0, len(self.numbers) - rows)
+        return _Values(self.numbers[first:].copy(), self.valid[first:].copy())
+
+    def stacked(self) -> Reals:
+        """As one array, to be sent."""
+        return np.stack([self.numbers, self.valid]).ravel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +211,34 @@ def _check(schema: pa.Schema, one: Window) -> None:
         )
 
 
-def _with_rows_before(comm: Communicator, own: _Values, rows: Rows, wanted: int) -> _Values:
-    """Collective: the values with up to ``wanted`` before them from the ranks below."""
+def _with_rows_before(
+    comm: Communicator, column: Column, rows: Rows, wanted: int, count: int
+) -> Iterator[tuple[int, _Values]]:
+    """Slice by slice the number of its rows, and their values behind up to ``wanted`` before them.
+
+    Collective: the values before the first slice come from the ranks below.
+    """
+    before, step = _rows_before(comm, column, rows, wanted), -(-len(column) // count)
+    for start in range(0, max(1, len(column)), max(1, step)):
+        own = _Values.of(column.slice(start, step))
+        values = before.followed_by(own)
+        yield len(own.numbers), values
+        before = values.last(wanted)
+
+
+def _rows_before(comm: Communicator, column: Column, rows: Rows, wanted: int) -> _Values:
+    """Collective: up to ``wanted`` values from the ranks below."""
     if comm.size == 1:
-        return own
+        return _Values.of(column.slice(0, 0))
     starts = np.cumsum(rows) - rows
     first, last = int(starts[comm.rank]), int(starts[comm.rank] + rows[comm.rank])
     parts = []
     for rank, start in enumerate(starts.tolist()):
         low, high = max(start - wanted, first), min(start, last)
         mine = slice(low - first, high - first) if rank > comm.rank and low < high else slice(0, 0)
-        parts.append(np.stack([own.numbers[mine], own.valid[mine]]).ravel())
+        parts.append(_Values.of(column.slice(mine.start, mine.stop - mine.start)).stacked())
     came = [part.reshape(2, -1) for part in comm.alltoallv(parts)]
-    numbers, valid = np.concatenate([*came, np.stack([own.numbers, own.valid])], axis=1)
-    return _Values(numbers, valid)
+    return _Values(*np.concatenate(came, axis=1))
 
 
 @np.errstate(all="ignore")  # NaN and infinite values go where arithmetic takes them

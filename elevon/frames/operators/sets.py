@@ -21,8 +21,12 @@ from elevon.errors import DescriptionError, SchemaError
 from elevon.frames.aggregation.segments import FoldName, fold
 from elevon.frames.aggregation.sort_groups import Column, Groups, Rows, find_keys
 from elevon.frames.exchange.agreement import spell
+from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.requests import Request, settle
 from elevon.frames.exchange.shuffle import shuffle, take_rows
+from elevon.frames.memory.budget import check_memory
+from elevon.frames.memory.partitioned import KeyParts, Steps, fold_need, plan_steps, slices_of
+from elevon.frames.memory.spill import Spill
 from elevon.frames.schema.join_plan import check_columns
 from elevon.model.algebra import KEEPS, SET_KINDS
 
@@ -36,6 +40,7 @@ def drop_duplicates(
     subset: Sequence[str] | None = None,
     keep: str = "first",
     threads: int = 1,
+    memory_bytes: int | None = None,
 ) -> pa.Table:
     """Keep one row of each group of equal rows.
 
@@ -48,6 +53,8 @@ def drop_duplicates(
         subset: names of the columns that are compared; all of them where None.
         keep: "first" or "last" of the global order.
         threads: how many threads the kernels may use on this rank.
+        memory_bytes: how much working memory each rank may take beside its input and its result;
+            what does not fit goes to the local disk for a while. None: no limit.
 
     Returns:
         This rank's rows that stay.
@@ -63,15 +70,23 @@ def drop_duplicates(
             raise DescriptionError(f"drop_duplicates: keep={keep!r} is not first or last")
         names = table.column_names if subset is None else list(subset)
         terms = f"drop_duplicates of {spell(table.schema)} by {names}, keep={keep}"
-        return _request([table], names, terms)
+        return _request([table], names, terms, memory_bytes)
 
-    work, rows = settle(comm, prepare)
-    (stay,) = _staying(comm, work, rows, "distinct", CHOOSES[keep], threads)
+    work, facts = settle(comm, prepare)
+    if (steps := work.steps(facts)) is not None:
+        (kept,) = _staying_spilled(comm, work, facts, "distinct", CHOOSES[keep], steps, threads)
+        return _kept(table, kept, steps)
+    (stay,) = _staying(comm, work, facts, "distinct", CHOOSES[keep], threads)
     return _only(table, stay)
 
 
 def combine_sets(
-    comm: Communicator, kind: str, left: pa.Table, right: pa.Table, threads: int = 1
+    comm: Communicator,
+    kind: str,
+    left: pa.Table,
+    right: pa.Table,
+    threads: int = 1,
+    memory_bytes: int | None = None,
 ) -> pa.Table:
     """UNION, INTERSECT or EXCEPT as SQL has them: the different rows of both, each once.
 
@@ -84,6 +99,8 @@ def combine_sets(
         left: this rank's left rows.
         right: this rank's right rows; the same column names and types.
         threads: how many threads the kernels may use on this rank.
+        memory_bytes: how much working memory each rank may take beside its input and its result;
+            what does not fit goes to the local disk for a while. None: no limit.
 
     Returns:
         This rank's rows of the result, each the first of its equals in the global order.
@@ -99,11 +116,16 @@ def combine_sets(
             raise DescriptionError(f"set operation: {kind!r} is none of {', '.join(SET_KINDS)}")
         check_same_columns([left, right], kind)
         terms = f"{kind} of {spell(left.schema)} and {spell(right.schema)}"
-        return _request([left, right], left.column_names, terms)
+        return _request([left, right], left.column_names, terms, memory_bytes)
 
-    work, rows = settle(comm, prepare)
-    stay = _staying(comm, work, rows, kind, "min", threads)
-    parts = [_only(table, those) for table, those in zip((left, right), stay, strict=True)]
+    work, facts = settle(comm, prepare)
+    sides = left, right
+    if (steps := work.steps(facts)) is not None:
+        kept = _staying_spilled(comm, work, facts, kind, "min", steps, threads)
+        parts = [_kept(table, those, steps) for table, those in zip(sides, kept, strict=True)]
+    else:
+        stay = _staying(comm, work, facts, kind, "min", threads)
+        parts = [_only(table, those) for table, those in zip(sides, stay, strict=True)]
     return pa.concat_tables([nullable(part) for part in parts])
 
 
@@ -129,12 +151,28 @@ def nullable(table: pa.Table) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The key columns of one or two tables of this rank."""
+    """The key columns of one or two tables of this rank, and the budget."""
 
     keys: tuple[pa.Table, ...]
+    memory_bytes: int | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys with the numbers of their rows."""
+        return sum(own_bytes(keys) + 16 * keys.num_rows for keys in self.keys)
+
+    def steps(self, facts: NDArray[np.int64]) -> Steps | None:
+        """In what steps all ranks work over the disk; None: in memory."""
+        nbytes, rows = facts[:, 2], facts[:, :2].sum(axis=1)
+        if self.memory_bytes is None or fold_need(int(nbytes.max())) <= self.memory_bytes:
+            return None
+        return plan_steps(self.memory_bytes, nbytes.tolist(), int(rows.max()), len(facts))
 
 
-def _request(tables: Sequence[pa.Table], names: Sequence[str], terms: str) -> Request[_Work]:
+def _request(
+    tables: Sequence[pa.Table], names: Sequence[str], terms: str, memory_bytes: int | None
+) -> Request[_Work]:
+    check_memory(memory_bytes)
     if not names:
         raise SchemaError(f"{terms}: there is no column to compare")
     for table in tables:
@@ -143,32 +181,69 @@ def _request(tables: Sequence[pa.Table], names: Sequence[str], terms: str) -> Re
     rows = (tables[0].num_rows, tables[1].num_rows if len(tables) > 1 else 0)
     labels = [str(i) for i in range(len(on))]
     keys = [pa.Table.from_arrays(table.select(on).columns, labels) for table in tables]
-    return Request(_Work(tuple(keys)), terms, rows)
+    work = _Work(tuple(keys), memory_bytes)
+    nbytes = 0 if memory_bytes is None else work.nbytes
+    return Request(work, f"{terms}, {memory_bytes=}", (*rows, nbytes))
 
 
 def _staying(
     comm: Communicator,
     work: _Work,
-    rows: NDArray[np.int64],
+    facts: NDArray[np.int64],
     kind: str,
     choose: FoldName,
     threads: int,
 ) -> list[Rows]:
     """Which rows of each of this rank's tables belong to the result, ascending."""
-    starts = np.cumsum(rows, axis=0) - rows
-    labels = work.keys[0].column_names
+    starts = np.cumsum(facts[:, :2], axis=0) - facts[:, :2]
     sent = pa.concat_tables(
         _once(keys, starts[comm.rank, side] + np.arange(keys.num_rows), side, choose, threads)
         for side, keys in enumerate(work.keys)
     )
-    met = sent if comm.size == 1 else shuffle(comm, sent, range(len(labels)), threads)
-    sides = {name: met[name] for name in ("left", "right")}
-    groups = Groups.of(met.select(labels), sides, threads)
-    chosen = _members(kind, *(fold(groups, groups.values[name], choose) for name in sides))
+    labels = work.keys[0].num_columns
+    met = sent if comm.size == 1 else shuffle(comm, sent, range(labels), threads)
+    chosen = _chosen(met, labels, kind, choose, threads)
     return [
         _told(comm, numbers, starts[:, side])
         for side, numbers in zip(range(len(work.keys)), chosen, strict=False)
     ]
+
+
+def _staying_spilled(
+    comm: Communicator,
+    work: _Work,
+    facts: NDArray[np.int64],
+    kind: str,
+    choose: FoldName,
+    steps: Steps,
+    threads: int,
+) -> list[NDArray[np.bool_]]:
+    """For each row of this rank's tables whether it belongs to the result; part after part."""
+    starts = np.cumsum(facts[:, :2], axis=0) - facts[:, :2]
+    labels, place = work.keys[0].num_columns, (comm.size, comm.rank)
+    stay = [np.zeros(keys.num_rows, dtype=np.bool_) for keys in work.keys]
+    with Spill() as spill:
+        budget = work.memory_bytes or 0
+        parts = KeyParts(spill, range(labels), steps.parts, comm, place, threads, budget)
+        for side, keys in enumerate(work.keys):
+            for start, rows in slices_of(keys, steps.slices):
+                numbers = starts[comm.rank, side] + start + np.arange(rows.num_rows)
+                parts.write(_once(rows, numbers, side, choose, threads))
+        for part in range(steps.parts):
+            chosen = _chosen(parts.read(part), labels, kind, choose, threads)
+            for side, numbers in zip(range(len(work.keys)), chosen, strict=False):
+                stay[side][_told(comm, numbers, starts[:, side])] = True
+    return stay
+
+
+def _chosen(
+    met: pa.Table, labels: int, kind: str, choose: FoldName, threads: int
+) -> tuple[Rows, Rows]:
+    """The numbers of the left and the right rows that belong to the result, of rows that met."""
+    sides = {name: met[name] for name in ("left", "right")}
+    groups = Groups.of(met.select(range(labels)), sides, threads)
+    left, right = (fold(groups, groups.values[name], choose) for name in sides)
+    return _members(kind, left, right)
 
 
 def _once(keys: pa.Table, numbers: Rows, side: int, choose: FoldName, threads: int) -> pa.Table:
@@ -207,3 +282,11 @@ def _told(comm: Communicator, numbers: Rows, starts: Rows) -> Rows:
 
 def _only(table: pa.Table, rows: Rows) -> pa.Table:
     return table if len(rows) == table.num_rows else take_rows(table, rows)
+
+
+def _kept(table: pa.Table, stay: NDArray[np.bool_], steps: Steps) -> pa.Table:
+    """The rows that stay, copied slice by slice."""
+    return pa.concat_tables(
+        take_rows(rows, np.flatnonzero(stay[start : start + rows.num_rows]))
+        for start, rows in slices_of(table, steps.slices)
+    )
