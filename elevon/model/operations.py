@@ -120,6 +120,7 @@ class WriteParquet(msgspec.Struct, frozen=True, tag="write_parquet", gc=False):
 
     path: str
     compression: str = "zstd"
+    overwrite: bool = False
 
     inputs = 1
 
@@ -128,6 +129,7 @@ class WriteParquet(msgspec.Struct, frozen=True, tag="write_parquet", gc=False):
             self,
             path=checks.path("write_parquet: path", self.path),
             compression=checks.one_of("write_parquet: compression", self.compression, CODECS),
+            overwrite=checks.flag("write_parquet: overwrite", self.overwrite),
         )
 
 
@@ -199,3 +201,8 @@ def repeatable(operation: Operation) -> bool:
     A function may have effects; a loaded table may be gone from the client; files may be in use.
     """
     return not isinstance(operation, Call | Load | WriteParquet)
+
+
+def keeps_memory(operation: Operation) -> bool:
+    """Whether the work keeps to a budget of memory: a function's own does what it does."""
+    return not isinstance(operation, Call)

@@ -14,7 +14,7 @@ from elevon.errors import DescriptionError
 from elevon.model import checks
 from elevon.model.checks import MOST_CORES, MOST_RANKS, Suggesting, nearest, whole
 from elevon.model.ids import TaskId
-from elevon.model.operations import RETURNS, Operation, Returns, operation_name
+from elevon.model.operations import RETURNS, Operation, Returns, keeps_memory, operation_name
 from elevon.model.shown import shown
 
 MOST_RETRIES: Final = 1_000_000
@@ -31,7 +31,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False, metaclass
         cores_per_rank: cores, and threads of a kernel, that each rank may use.
         gpus_per_rank: accelerators that each rank needs.
         memory_per_rank: bytes of working memory that each rank may take, beside its inputs and its
-            result; a join or a sort that needs more works over the local disk. 0: no limit.
+            result; a verb that needs more works in slices and over the local disk. Refused for
+            functions. 0: no limit.
         timeout_s: seconds that the task may run (from start, not from submission), or None.
         retries: how often a lost rank or node may cost the task another start.
         retry_errors: whether the user's own exception is retried, too.
@@ -114,6 +115,11 @@ class TaskDescription(msgspec.Struct, frozen=True, kw_only=True, gc=False, metac
             raise DescriptionError(
                 f"{operation_name(self.operation)} takes {self.operation.inputs} inputs, "
                 f"{len(self.inputs)} given"
+            )
+        if self.options.memory_per_rank and not keeps_memory(self.operation):
+            raise DescriptionError(
+                f"memory_per_rank={self.options.memory_per_rank:,} is of no effect on a function: "
+                f"what memory it takes is its own business; leave the option out, or use a verb"
             )
 
     @property

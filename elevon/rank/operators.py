@@ -40,7 +40,7 @@ def prepare(operation: Operation, function: Callable[..., Any] | None, threads: 
         case Call():
             return _prepare_call(operation, function)
         case Read():
-            return lambda comm, _: _read(comm, operation)
+            return lambda comm, inputs: _read(comm, operation, inputs)
         case Load():
             return lambda _, inputs: inputs[0]
         case Join():
@@ -85,11 +85,16 @@ def _prepare_call(operation: Call, function: Callable[..., Any] | None) -> Job:
     return call
 
 
-def _read(comm: Communicator, operation: Read) -> Any:
+def _read(comm: Communicator, operation: Read, inputs: Inputs) -> Any:
     from elevon.frames.files.partitions import read_partition
 
     return read_partition(
-        operation.paths, operation.format, operation.columns, comm.rank, comm.size
+        operation.paths,
+        operation.format,
+        operation.columns,
+        comm.rank,
+        comm.size,
+        memory_bytes=inputs.memory_bytes,
     )
 
 
@@ -126,8 +131,13 @@ def _sort(comm: Communicator, operation: Sort, inputs: Inputs, threads: int) -> 
 
 
 def _write(comm: Communicator, operation: WriteParquet, inputs: Inputs) -> Any:
-    from elevon.frames.files.partitions import write_parquet_partition
+    from elevon.frames.files.parquet_parts import write_parquet
 
-    return write_parquet_partition(
-        inputs[0], operation.path, comm.rank, comm.size, operation.compression
+    return write_parquet(
+        comm,
+        inputs[0],
+        operation.path,
+        operation.compression,
+        operation.overwrite,
+        inputs.memory_bytes,
     )

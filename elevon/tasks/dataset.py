@@ -118,12 +118,17 @@ class Dataset(FrameMethods[Task]):
         """All rows as a pandas DataFrame; options go to ``pyarrow.Table.to_pandas``."""
         return self.to_arrow().to_pandas(**options)
 
-    def write_parquet(self, path: str, compression: str = "zstd") -> list[str]:
+    def write_parquet(
+        self, path: str, compression: str = "zstd", *, overwrite: bool = False
+    ) -> list[str]:
         """Write one file per partition under the directory ``path``, from where the data is.
 
-        Returns the paths of the files, in order of the partitions.
+        A directory that holds such files already is refused unless ``overwrite``. Returns the paths
+        of the files, in order of the partitions.
         """
-        task = self.verbs.write_parquet(self, path, compression, ranks=self.num_partitions)
+        task = self.verbs.write_parquet(
+            self, path, compression, overwrite=overwrite, ranks=self.num_partitions
+        )
         files: list[str] = task.result()
         return files
 

@@ -294,12 +294,17 @@ class Verbs(ABC, Generic[T]):
         frame: Frame,
         path: str | os.PathLike[str],
         compression: str | None = "zstd",
+        *,
+        overwrite: bool = False,
         **options: Any,
     ) -> T:
-        """Write a frame, one file per rank, under the directory ``path``; gives the paths."""
+        """Write a frame, one file per rank, under the directory ``path``; gives the paths.
+
+        A directory that holds such files already is refused unless ``overwrite``.
+        """
         target = absolute(checks.path("write_parquet: path", path))
         codec = "none" if compression is None else compression
-        return self.run(WriteParquet(target, codec), (frame,), options)
+        return self.run(WriteParquet(target, codec, overwrite), (frame,), options)
 
 
 def absolute(path: str) -> str:

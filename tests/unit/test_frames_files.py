@@ -1,8 +1,7 @@
-"""Shares of files: every row once and in order, whatever the format; parts written whole."""
+"""Shares of files: every row once and in order, whatever the format."""
 
 import gzip
 import os
-import threading
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -12,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, SchemaError, UsageError
+from elevon.frames.files import csv as csv_shares
 from elevon.frames.files.partitions import (
     read_parquet_partition,
     read_partition,
-    write_parquet_partition,
 )
 from elevon.frames.files.paths import expand
 from elevon.frames.files.shares import share
@@ -246,6 +245,110 @@ def test_a_file_of_another_format_is_named(tmp_path, format):
         read_partition(tmp_path / "notes.txt", format)
 
 
+@pytest.mark.parametrize("format", ["parquet", "csv", "arrow"])
+def test_an_empty_file_is_named(tmp_path, format):
+    (tmp_path / f"empty.{format}").touch()
+    with pytest.raises(UsageError, match=rf"empty\.{format} cannot be read as {format}"):
+        read_partition(tmp_path, format)
+
+
+def write_one(path, format, table):
+    with open(path, "wb") as file:
+        if format == "parquet":
+            pq.write_table(table, file)
+        elif format == "csv":
+            pacsv.write_csv(table, file)
+        else:
+            with pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "arrow"])
+def test_names_that_are_no_text_are_read_and_can_be_printed(tmp_path, format):
+    table = table_of(7).select(["id", "x"])
+    odd = os.path.join(os.fsencode(tmp_path), b"\x80 %41\n'." + format.encode())
+    write_one(odd, format, table)
+    for path in (os.fsdecode(odd), tmp_path, f"{tmp_path}/*.{format}"):
+        assert pa.concat_tables(read_all(path, format, 2)).equals(table)
+    with open(odd, "wb") as file:
+        file.write(b"neither columns nor rows"[: 0 if format == "csv" else None])
+    with pytest.raises(UsageError, match=r"\\x80") as caught:
+        read_partition(tmp_path, format)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("path", ["with\0nul", "\udcff/*", "\udcff.parquet"])
+def test_names_that_cannot_be_are_refused(path):
+    with pytest.raises(DescriptionError) as caught:
+        read_partition(path)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "arrow"])
+@pytest.mark.parametrize("columns", [[], ["id", "id"]])
+def test_columns_are_each_wanted_once(tmp_path, format, columns):
+    write_one(tmp_path / f"a.{format}", format, table_of(3))
+    with pytest.raises(DescriptionError, match="name each wanted column once"):
+        read_partition(tmp_path, format, columns)
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "arrow"])
+def test_a_column_that_one_file_lacks_is_named_with_the_file(tmp_path, format):
+    write_one(tmp_path / f"a.{format}", format, table_of(3))
+    write_one(tmp_path / f"b.{format}", format, table_of(3).drop_columns(["x"]))
+    for columns in (None, ["id", "x"]):
+        with pytest.raises(SchemaError, match=rf"b\.{format}"):
+            read_all(tmp_path, format, 1, columns)
+
+
+def test_two_columns_of_one_name_are_named(tmp_path):
+    pq.write_table(pa.table([[1], [2]], names=["a", "a"]), tmp_path / "t.parquet")
+    with pytest.raises(SchemaError, match="2 columns called 'a'"):
+        read_partition(tmp_path)
+
+
+def test_files_may_differ_in_whether_nulls_are_allowed(tmp_path):
+    strict = pa.schema([pa.field("a", pa.int64(), nullable=False)])
+    pq.write_table(pa.table({"a": [1]}, schema=strict), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"a": [None, 2]}), tmp_path / "b.parquet")
+    assert pa.concat_tables(read_all(tmp_path, "parquet", 2))["a"].to_pylist() == [1, None, 2]
+
+
+def test_the_first_csv_file_with_a_row_tells_the_types(tmp_path):
+    (tmp_path / "a.csv").write_text("n,t\n")
+    (tmp_path / "b.csv").write_text("n,t\n3,x\n")
+    assert pa.concat_tables(read_all(tmp_path, "csv", 2)).to_pylist() == [{"n": 3, "t": "x"}]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("size", SIZES)
+def test_csv_in_small_blocks_is_the_same(tmp_path, monkeypatch, suffix, size):
+    monkeypatch.setattr(csv_shares, "LINE_BYTES", 16)
+    text = "id,name\n" + "".join(f"{i},{'x' * (i % 40)}\n" for i in range(200)) + "200,last"
+    with (gzip.open if suffix else open)(tmp_path / f"t.csv{suffix}", "wb") as file:
+        file.write(text.encode())
+    whole = read_partition(tmp_path, "csv")
+    parts = [
+        read_partition(tmp_path, "csv", None, rank, size, memory_bytes=64) for rank in range(size)
+    ]
+    assert whole["id"].to_pylist() == list(range(201))
+    assert pa.concat_tables(parts).equals(whole)
+    assert sum(part["id"].num_chunks for part in parts) > 50
+
+
+def test_a_csv_row_of_another_width_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "b.csv").write_text("a,b\n1,2,3\n")
+    with pytest.raises(SchemaError, match=r"b\.csv has a row that does not fit the header.*got 3"):
+        read_all(tmp_path, "csv", 1)
+
+
+def test_a_link_that_leads_back_is_followed_once(tmp_path):
+    pq.write_table(table_of(3), tmp_path / "a.parquet")
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert read_parquet_partition(tmp_path).num_rows == 3
+
+
 def test_an_unknown_format_is_refused(tmp_path):
     with pytest.raises(DescriptionError, match="'orc' is none of parquet, csv, arrow"):
         read_partition(tmp_path, "orc")
@@ -261,73 +364,3 @@ def test_files_whose_schemas_differ_are_refused(parquet_files):
     pq.write_table(pa.table({"id": [1.5]}), parquet_files / "d.parquet")
     with pytest.raises(SchemaError, match=r"the files differ.*d\.parquet has id: double"):
         read_parquet_partition(parquet_files)
-
-
-# ------------------------------------------------------------------ writing
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("compression", ["zstd", "none", "snappy"])
-def test_what_is_written_is_read_back(tmp_path, size, compression):
-    parts = [table_of(rank * 10, rank * 100) for rank in range(size)]
-    paths = [
-        write_parquet_partition(part, tmp_path / "out", rank, size, compression)
-        for rank, part in enumerate(parts)
-    ]
-    assert [os.path.basename(path) for path in paths] == [
-        f"part-{rank:05d}.parquet" for rank in range(size)
-    ]
-    assert pa.concat_tables(read_all(tmp_path / "out", "parquet", 2)).equals(
-        pa.concat_tables(parts)
-    )
-
-
-def test_a_failed_write_leaves_neither_a_part_nor_an_unfinished_file(tmp_path):
-    table = pa.table({"u": pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])})
-    with pytest.raises(SchemaError, match=r"part-00000\.parquet"):
-        write_parquet_partition(table, tmp_path / "out", 0, 1)
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_part_is_replaced_whole_while_others_read_it(tmp_path):
-    """A reader finds one of the two contents, never a piece of one or of both."""
-    path = write_parquet_partition(table_of(2000), tmp_path, 0, 1)
-    stop, seen = threading.Event(), set()
-
-    def read():
-        while not stop.is_set():
-            with open(path, "rb") as file:
-                seen.add(pq.read_table(file).num_rows)
-            try:
-                seen.add(read_parquet_partition(tmp_path, 0, 1).num_rows)
-            except UsageError as error:
-                seen.add(str(error))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        for i in range(50):
-            write_parquet_partition(table_of(2000 + i % 2), tmp_path, 0, 1)
-    finally:
-        stop.set()
-        reader.join(30)
-    assert seen
-    assert seen <= {2000, 2001, f"read: {path} was replaced while it was read; read it again"}
-
-
-def test_parts_of_a_wider_write_are_not_mixed_in(tmp_path):
-    for rank in range(3):
-        write_parquet_partition(table_of(1), tmp_path, rank, 3)
-    with pytest.raises(DescriptionError, match=r"part-00002\.parquet of a write by more ranks"):
-        write_parquet_partition(table_of(1), tmp_path, 0, 2)
-
-
-def test_a_file_in_the_place_of_the_directory_is_named(tmp_path):
-    (tmp_path / "out").touch()
-    with pytest.raises(DescriptionError, match="is a file; name a directory"):
-        write_parquet_partition(table_of(1), tmp_path / "out", 0, 1)
-
-
-def test_an_unknown_codec_is_refused(tmp_path):
-    with pytest.raises(DescriptionError, match="'rar' is none of zstd"):
-        write_parquet_partition(table_of(1), tmp_path, 0, 1, "rar")

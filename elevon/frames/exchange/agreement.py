@@ -15,12 +15,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
-from elevon.errors import DescriptionError, SchemaError, UsageError
+from elevon.errors import DescriptionError, ResourceError, SchemaError, UsageError
 
 #: How many numbers a rank may tell its peers. All send as many, also one that found a problem; what
 #: an operator has no use for is zero.
 FACTS: Final = 8
-_KINDS: Final = {kind.__name__: kind for kind in (UsageError, DescriptionError, SchemaError)}
+_KINDS: Final = {
+    kind.__name__: kind for kind in (UsageError, DescriptionError, SchemaError, ResourceError)
+}
 
 
 class Proposal(Protocol):

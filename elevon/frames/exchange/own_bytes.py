@@ -65,6 +65,11 @@ def writable(table: pa.Table) -> pa.Table:
     return _copied(table, heavy)
 
 
+def copied(table: pa.Table) -> pa.Table:
+    """The same rows, in memory of their own in any case."""
+    return _copied(table, list(range(table.num_columns)))
+
+
 def shares_buffers(kind: pa.DataType) -> bool:
     """Whether Arrow takes a slice of this type for the whole buffers that it refers to."""
     if isinstance(kind, pa.BaseExtensionType):

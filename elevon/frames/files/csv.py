@@ -6,7 +6,7 @@ a row: a quoted one inside a value is not understood.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
@@ -16,7 +16,7 @@ import pyarrow.types as t
 from pyarrow import csv
 
 from elevon.errors import SchemaError
-from elevon.frames.files.paths import Source, blamed
+from elevon.frames.files.paths import CODECS, Source, blamed
 from elevon.frames.files.schemas import pick_columns
 
 #: All ranks read as much of the first file and infer the types from it, so that all infer the
@@ -24,8 +24,10 @@ from elevon.frames.files.schemas import pick_columns
 INFER_BYTES: Final = 16 << 20
 #: How far to look for the end of a line at once.
 LINE_BYTES: Final = 1 << 16
-#: Nobody can enter these in the middle: one rank reads the whole file.
-COMPRESSED: Final = (".gz", ".bz2", ".zst", ".lz4")
+#: Lines that are parsed at once where there is no budget: arrays of text end at 2^31 bytes.
+SHARE_BYTES: Final = 1 << 30
+#: With a budget: a block, its lines, and what the parser makes of them before they are rows.
+BLOCK_SHARE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ def read_csv_partition(
     rank: int,
     size: int,
     parallel: bool,
+    memory_bytes: int | None = None,
 ) -> pa.Table:
     """Read the rank's share of the lines of some files.
 
@@ -52,6 +55,8 @@ def read_csv_partition(
         rank: whose share to read.
         size: among how many ranks the lines are shared, by bytes.
         parallel: whether pyarrow may parse in parallel.
+        memory_bytes: the budget beside the result, or None: the lines are parsed in blocks that
+            keep to it, once the types are known.
 
     Returns:
         The share; an empty one has the right schema.
@@ -61,49 +66,80 @@ def read_csv_partition(
             does not fit the type that was inferred.
         UsageError: a file is not CSV.
     """
-    layout = _infer(sources[0], columns)
+    layout = _infer(sources, columns)
     ends = [0, *accumulate(source.bytes for source in sources)]
     first, last = rank * ends[-1] // size, (rank + 1) * ends[-1] // size
+    block = SHARE_BYTES if memory_bytes is None else max(LINE_BYTES, memory_bytes // BLOCK_SHARE)
     tables = [layout.wanted.empty_table()]
     for source, start in zip(sources, ends, strict=False):
-        lines = _share_of(source, first - start, last - start, layout)
-        if lines:
-            tables.append(_parse(lines, source, layout, parallel))
+        with blamed(source, "csv"):
+            blocks = _share_of(source, first - start, last - start, layout, block)
+            tables += [_parse(lines, source, layout, parallel) for lines in blocks]
     return pa.concat_tables(tables)
 
 
-def _infer(source: Source, columns: Sequence[str] | None) -> _Columns:
-    """Names and types from the beginning of the first file; a column without a value is text."""
-    with blamed(source, "csv"), source.filesystem.open_input_stream(source.path) as file:
+def _infer(sources: Sequence[Source], columns: Sequence[str] | None) -> _Columns:
+    """Names and types from the beginning of the first file that has a row.
+
+    A column without a value is text.
+    """
+    for source in sources:
+        head = _head(source)
+        if head.num_rows:
+            break
+    else:
+        source = sources[0]
+        head = _head(source)
+    fields = [f.with_type(pa.string()) if t.is_null(f.type) else f for f in head.schema]
+    types = pa.schema(fields)
+    return _Columns(tuple(types.names), types, pick_columns(types, columns, str(source)))
+
+
+def _head(source: Source) -> pa.Table:
+    with blamed(source, "csv"), source.open_stream() as file:
         head = file.read(INFER_BYTES)
         whole = len(head) < INFER_BYTES
         lines = head + b"\n" if whole else head[: head.rfind(b"\n") + 1]
-        schema = csv.read_csv(pa.BufferReader(lines)).schema
-    fields = [f.with_type(pa.string()) if t.is_null(f.type) else f for f in schema]
-    types = pa.schema(fields)
-    return _Columns(tuple(types.names), types, pick_columns(types, columns, source.path))
+        return csv.read_csv(pa.BufferReader(lines))
 
 
-def _share_of(source: Source, first: int, last: int, layout: _Columns) -> bytes:
-    """The lines that begin in bytes first..last of the file, without the header."""
+def _share_of(
+    source: Source, first: int, last: int, layout: _Columns, block: int
+) -> Iterator[bytes]:
+    """The lines that begin in bytes first..last of the file, without the header, in blocks."""
     if last <= 0 or first >= source.bytes:
-        return b""
-    with blamed(source, "csv"):
-        if source.path.endswith(COMPRESSED):
-            return _whole_file(source, layout) if first <= 0 else b""
-        with source.filesystem.open_input_file(source.path) as file:
-            header = _next_line(file, 0, source.bytes)
-            _check_header(file.read_at(header, 0), source, layout)
-            start = _line_from(file, max(first, 0), header, source.bytes)
-            stop = _line_from(file, min(last, source.bytes), header, source.bytes)
-            return bytes(file.read_at(stop - start, start)) if start < stop else b""
+        return
+    if source.path.endswith(tuple(CODECS)):
+        if first <= 0:
+            yield from _decompressed(source, layout, block)
+        return
+    with source.open() as file:
+        header = _next_line(file, 0, source.bytes)
+        _check_header(file.read_at(header, 0), source, layout)
+        at = _line_from(file, max(first, 0), header, source.bytes)
+        stop = _line_from(file, min(last, source.bytes), header, source.bytes)
+        while at < stop:
+            end = min(stop, _line_from(file, at + block, header, source.bytes))
+            yield bytes(file.read_at(end - at, at))
+            at = end
 
 
-def _whole_file(source: Source, layout: _Columns) -> bytes:
-    with source.filesystem.open_input_stream(source.path) as file:
-        header, _, lines = file.read().partition(b"\n")
-    _check_header(header, source, layout)
-    return bytes(lines)
+def _decompressed(source: Source, layout: _Columns, block: int) -> Iterator[bytes]:
+    """The lines of a file that can only be read from its beginning."""
+    with source.open_stream() as file:
+        rest = b""
+        while not (end := rest.find(b"\n") + 1) and (more := file.read(LINE_BYTES)):
+            rest += more
+        end = end or len(rest)
+        _check_header(rest[:end].rstrip(b"\n"), source, layout)
+        rest = rest[end:]
+        while more := file.read(block):
+            rest += more
+            if end := rest.rfind(b"\n") + 1:
+                yield rest[:end]
+                rest = rest[end:]
+        if rest:
+            yield rest
 
 
 def _line_from(file: Any, position: int, header: int, size: int) -> int:
@@ -126,7 +162,7 @@ def _check_header(line: bytes, source: Source, layout: _Columns) -> None:
     names = tuple(csv.read_csv(pa.BufferReader(line + b"\n")).column_names)
     if names != layout.names:
         raise SchemaError(
-            f"read: the files differ. {source.path} has the columns {list(names)}; "
+            f"read: the files differ. {source} has the columns {list(names)}; "
             f"the first file has {list(layout.names)}"
         )
 
@@ -142,6 +178,7 @@ def _parse(lines: bytes, source: Source, layout: _Columns, parallel: bool) -> pa
         )
     except pa.ArrowInvalid as error:
         raise SchemaError(
-            f"read: {source.path} does not fit the types found at the beginning of the first file: "
-            f"{error}. Write the files as Parquet, or mend the value"
+            f"read: {source} has a row that does not fit the header, or a value that does not fit "
+            f"the types found at the beginning of the first file: {error}. Write the files as "
+            f"Parquet, or mend the row"
         ) from error

@@ -28,6 +28,8 @@ SUFFIXES: Final[dict[str, tuple[str, ...]]] = {
     "csv": (".csv", ".csv.gz", ".csv.bz2", ".csv.zst"),
     "arrow": (".arrow", ".arrows", ".feather", ".ipc"),
 }
+#: By the ends of their names; nobody can enter these files in the middle.
+CODECS: Final = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 _MAGIC: Final = re.compile(r"[*?\[]")
 
 
@@ -38,6 +40,34 @@ class Source:
     filesystem: Any
     path: str
     bytes: int
+
+    def open(self) -> Any:
+        """The file, to be read anywhere."""
+        return self.filesystem.open_input_file(_name(self.filesystem, self.path))
+
+    def open_stream(self) -> Any:
+        """The file from its beginning, decompressed as its name says."""
+        compression = CODECS.get(PurePosixPath(self.path).suffix)
+        name = _name(self.filesystem, self.path)
+        return self.filesystem.open_input_stream(name, compression=compression)
+
+    def __str__(self) -> str:
+        return shown(self.path)
+
+
+def is_local(filesystem: Any) -> bool:
+    """Whether paths are those of this host."""
+    return isinstance(filesystem, fs.LocalFileSystem)
+
+
+def shown(path: Path) -> str:
+    """A path for a message; bytes that are no text are spelled out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _name(filesystem: Any, path: str) -> Any:
+    """What a file system takes for a path: a local name is bytes, and not always text."""
+    return os.fsencode(path) if is_local(filesystem) else path
 
 
 def expand(paths: Path | Sequence[Path], format: str) -> list[Source]:
@@ -57,7 +87,11 @@ def expand(paths: Path | Sequence[Path], format: str) -> list[Source]:
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not given:
         raise DescriptionError("read: no path is given")
-    return [source for path in given for source in _expand_one(os.fspath(path), format)]
+    found = []
+    for path in given:
+        with _listed(path):
+            found += _expand_one(os.fspath(path), format)
+    return found
 
 
 def resolve(path: Path) -> tuple[Any, str]:
@@ -70,14 +104,16 @@ def resolve(path: Path) -> tuple[Any, str]:
         A pyarrow file system and the path in it.
 
     Raises:
-        DescriptionError: no installed file system knows the URL.
+        DescriptionError: no installed file system knows the URL, or it cannot be a path.
     """
     text = os.fspath(path)
+    if "\0" in text:
+        raise DescriptionError(f"{text!r} is no path: no name holds a NUL")
     if "://" not in text:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
     try:
         filesystem, inside = fs.FileSystem.from_uri(text)
-    except pa.ArrowInvalid as unknown:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as unknown:
         return _ask_fsspec(text, unknown)
     return filesystem, inside
 
@@ -87,8 +123,19 @@ def blamed(source: Source, format: str) -> Iterator[None]:
     """Turn what pyarrow raises on a bad file into an error that names the file."""
     try:
         yield
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise UsageError(f"read: {source.path} cannot be read as {format}: {error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"read: {source} cannot be read as {format}: {error}") from error
+
+
+@contextmanager
+def _listed(path: Path) -> Iterator[None]:
+    """Turn what a file system raises on a path into an error that names it."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DescriptionError(f"read: {shown(path)} cannot be looked up: {error}") from error
 
 
 def _ask_fsspec(url: str, unknown: Exception) -> tuple[Any, str]:
@@ -106,10 +153,10 @@ def _ask_fsspec(url: str, unknown: Exception) -> tuple[Any, str]:
 
 def _expand_one(path: str, format: str) -> list[Source]:
     filesystem, inside = resolve(path)
-    info = filesystem.get_file_info(inside)
-    if info.type == fs.FileType.File:
-        return [Source(filesystem, inside, info.size)]
-    if info.type == fs.FileType.Directory:
+    kind, size = _look(filesystem, inside)
+    if kind == fs.FileType.File:
+        return [Source(filesystem, inside, size)]
+    if kind == fs.FileType.Directory:
         found = _list(filesystem, inside, lambda below: _is_data(below, format))
         _refuse_hive(inside, found)
         wanted = f"{format} file ({', '.join(SUFFIXES[format])}) in"
@@ -117,10 +164,21 @@ def _expand_one(path: str, format: str) -> list[Source]:
         found = _glob(filesystem, inside)
         wanted = "file that matches"
     else:
-        raise DescriptionError(f"read: there is no file or directory {path}")
+        raise DescriptionError(f"read: there is no file or directory {shown(path)}")
     if not found:
-        raise DescriptionError(f"read: there is no {wanted} {path}")
+        raise DescriptionError(f"read: there is no {wanted} {shown(path)}")
     return found
+
+
+def _look(filesystem: Any, path: str) -> tuple[fs.FileType, int]:
+    """What is there, and how long it is."""
+    if not is_local(filesystem):
+        info = filesystem.get_file_info(path)
+        return info.type, info.size
+    if os.path.isdir(path):
+        return fs.FileType.Directory, 0
+    exists = os.path.exists(path)
+    return (fs.FileType.File, os.path.getsize(path)) if exists else (fs.FileType.NotFound, 0)
 
 
 def _refuse_hive(base: str, found: Sequence[Source]) -> None:
@@ -129,18 +187,46 @@ def _refuse_hive(base: str, found: Sequence[Source]) -> None:
         keys = [part for part in PurePosixPath(source.path).relative_to(base).parts if "=" in part]
         if keys:
             raise DescriptionError(
-                f"read: {base} is partitioned by its directories ({keys[0]}), and columns in "
-                f"directory names are not read; name the files or a pattern to read them without"
+                f"read: {shown(base)} is partitioned by its directories ({shown(keys[0])}), and "
+                f"columns in directory names are not read; name the files or a pattern to read "
+                f"them without"
             )
 
 
 def _list(filesystem: Any, base: str, wanted: Any) -> list[Source]:
-    selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
+    files = _walk(base) if is_local(filesystem) else _select(filesystem, base)
     return [
-        Source(filesystem, info.path, info.size)
-        for info in sorted(filesystem.get_file_info(selector), key=lambda info: str(info.path))
-        if info.type == fs.FileType.File and wanted(PurePosixPath(info.path).relative_to(base))
+        Source(filesystem, path, size)
+        for path, size in sorted(files)
+        if wanted(PurePosixPath(path).relative_to(base))
     ]
+
+
+def _walk(base: str) -> Iterator[tuple[str, int]]:
+    """All files below a local directory: Arrow's own listing gives up on a name that is no text."""
+    seen = set()
+    for directory, below, names in os.walk(base, onerror=_refuse, followlinks=True):
+        place = os.stat(directory)
+        if (place.st_dev, place.st_ino) in seen:
+            below.clear()  # a link that leads back
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        for name in names:
+            path = os.path.join(directory, name)
+            if os.path.isfile(path):
+                yield path, os.path.getsize(path)
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _select(filesystem: Any, base: str) -> Iterator[tuple[str, int]]:
+    selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
+    for info in filesystem.get_file_info(selector):
+        if info.type == fs.FileType.File:
+            yield str(info.path), info.size
 
 
 def _is_data(below: PurePosixPath, format: str) -> bool:
