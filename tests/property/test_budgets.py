@@ -308,16 +308,16 @@ def test_a_group_beyond_the_budget_has_its_quantile_and_its_different_values(siz
     wanted = [Aggregate("m", "x", "quantile", 0.3), Aggregate("n", "x", "nunique")]
     pieces, selected = [], []
 
-    def watched(spill, rows):
-        pieces.append(rows.nbytes)
-        return write(spill, rows)
+    def watched(spill, *rows):
+        pieces.append(rows[0].nbytes)
+        return write(spill, *rows)
 
     def counting(*arguments):
         selected.append(arguments)
         return select_in(*arguments)
 
-    write, select_in = Spill.write, spilled_groups._select_in
-    monkeypatch.setattr(Spill, "write", watched)
+    write, select_in = Spill.write_packed, spilled_groups._select_in
+    monkeypatch.setattr(Spill, "write_packed", watched)
     monkeypatch.setattr(spilled_groups, "_select_in", counting)
 
     def run(comm, memory):

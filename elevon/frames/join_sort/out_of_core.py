@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from elevon import _native
 from elevon.comm.protocol import Array, Communicator
-from elevon.frames.exchange.packed import unpack, whole
+from elevon.frames.exchange.packed import bytes_of, unpack, whole
 from elevon.frames.exchange.shuffle import shuffle_rounds
 from elevon.frames.exchange.splitters import Splitters, choose_splitters
 from elevon.frames.join_sort.inputs import (
@@ -126,8 +126,7 @@ class _Side:
         fine = _native.partition(rows, self.on, self.comm.size * len(parts), threads)
         for pieces, message in zip(parts, fine[first : first + len(parts)], strict=True):
             if message.num_rows:
-                part = unpack(rows.schema, [np.asarray(memoryview(message), dtype=np.uint8)])
-                pieces.append(spill.write(part))
+                pieces.append(spill.write_packed(bytes_of(message), message.num_rows, rows.schema))
 
 
 def _join_part(

@@ -46,6 +46,7 @@ class Spill:
 
     def __init__(self, directory: str | None = None) -> None:
         self._directory, self._end = directory or "the directory for temporary files", 0
+        self._schema: pa.Schema | None = None
         try:
             self._directory = directory or tempfile.gettempdir()
             self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
@@ -74,13 +75,32 @@ class Spill:
         Raises:
             ResourceError: the disk is full or broken.
         """
-        message, start = whole(table), self._end
+        return self.write_packed(whole(table), table.num_rows, table.schema)
+
+    def write_packed(self, message: Array, rows: int, schema: pa.Schema) -> Piece:
+        """Append rows that are packed already.
+
+        Args:
+            message: what the kernels have packed.
+            rows: how many rows there are in it.
+            schema: their schema.
+
+        Returns:
+            Where they are.
+
+        Raises:
+            ResourceError: the disk is full or broken.
+        """
+        start = self._end
         try:
             _write(self._file.fileno(), message, start)
         except OSError as error:
             raise self._refusal(f"write {message.nbytes:,} bytes", error) from error
         self._end += message.nbytes
-        return Piece(start, message.nbytes, table.num_rows, table.schema)
+        # One schema for all its pieces: thousands of equal ones would take more than their rows.
+        if self._schema is None or not self._schema.equals(schema, check_metadata=True):
+            self._schema = schema
+        return Piece(start, message.nbytes, rows, self._schema)
 
     def read(self, piece: Piece) -> pa.Table:
         """The rows of one piece, in memory of their own.
