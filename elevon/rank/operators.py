@@ -6,13 +6,14 @@ Every job has the same form, so that operators and user functions take the same 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import cloudpickle
 
 from elevon.comm.protocol import Communicator
-from elevon.errors import DescriptionError
+from elevon.errors import DescriptionError, ElevonError, ResourceError, SchemaError
 from elevon.model.algebra import Algebra
 from elevon.model.operations import (
     Call,
@@ -23,6 +24,7 @@ from elevon.model.operations import (
     Read,
     Sort,
     WriteParquet,
+    operation_name,
 )
 from elevon.rank.algebra import algebra
 from elevon.rank.inputs import Inputs
@@ -36,9 +38,19 @@ def prepare(operation: Operation, function: Callable[..., Any] | None, threads: 
     Raises:
         DescriptionError: an operation that this version does not know.
     """
+    if isinstance(operation, Call):
+        return _prepare_call(operation, function)
+    job = _prepare_verb(operation, threads)
+
+    def run(comm: Communicator, inputs: Inputs) -> Any:
+        with _told(operation):
+            return job(comm, inputs)
+
+    return run
+
+
+def _prepare_verb(operation: Operation, threads: int) -> Job:
     match operation:
-        case Call():
-            return _prepare_call(operation, function)
         case Read():
             return lambda comm, inputs: _read(comm, operation, inputs)
         case Load():
@@ -52,6 +64,28 @@ def prepare(operation: Operation, function: Callable[..., Any] | None, threads: 
     if isinstance(operation, Algebra):
         return algebra(operation, threads)
     raise DescriptionError(f"an operation that this rank does not know: {operation!r}")
+
+
+@contextmanager
+def _told(operation: Operation) -> Iterator[None]:
+    """The border of the verbs: what Arrow and the kernels raise by themselves becomes ours.
+
+    The other ranks of the group are ended with its text by whoever runs the job.
+    """
+    name = operation_name(operation)
+    try:
+        yield
+    except ElevonError:
+        raise
+    except MemoryError as error:
+        raise ResourceError(
+            f"{name}: there is no memory left on this rank ({error}): use more ranks, or let "
+            f"memory_per_rank limit what the verb takes"
+        ) from error
+    except Exception as error:
+        if isinstance(error, ValueError) or type(error).__module__.startswith("pyarrow"):
+            raise SchemaError(f"{name}: {type(error).__name__}: {error}") from error
+        raise
 
 
 def wants_communicator(function: Callable[..., Any]) -> bool:

@@ -15,6 +15,7 @@ from elevon.comm import Communicator
 from elevon.errors import GroupAborted
 from elevon.frames.exchange.partitioning import Layout
 from elevon.frames.files import ipc
+from elevon.model.algebra import Aggregate, DropDuplicates, Equals, GroupBy, RankRows, SetRows
 from elevon.model.ids import RankId, TaskId
 from elevon.model.operations import Call, InputRef, Join, Sort
 from elevon.model.outcomes import FailureKind
@@ -308,6 +309,62 @@ def test_the_memory_of_a_task_is_the_budget_of_its_operator(executor, store, mon
         work = msgspec.structs.replace(message(operation, inputs=inputs), memory_bytes=10)
         assert "memory budget" in run(executor, work).failure.message
         assert run(executor, msgspec.structs.replace(work, memory_bytes=0)).failure is None
+
+
+def test_every_operator_is_given_the_memory_of_its_task(executor, store, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    rows = pa.table({"x": range(10_000), "y": [str(i) for i in range(10_000)]})
+    store.put(TaskId("task.0"), rows)
+    piece = Slice(TaskId("task.0"), store.address, 0, 10_000)
+    spilling = [
+        GroupBy(("x",), (Aggregate("n", "y", "count"),)),
+        GroupBy((), (Aggregate("n", "y", "nunique"),)),
+        DropDuplicates(),
+        SetRows("union"),
+        RankRows("x"),
+        Equals(ordered=False),
+    ]
+    for operation in spilling:
+        inputs = ((piece,),) * operation.inputs
+        work = msgspec.structs.replace(message(operation, inputs=inputs), memory_bytes=10)
+        assert "memory budget" in run(executor, work).failure.message, operation
+        assert run(executor, msgspec.structs.replace(work, memory_bytes=0)).failure is None
+
+
+def test_what_arrow_raises_by_itself_becomes_an_error_of_ours(executor, store):
+    store.put(
+        TaskId("task.0"),
+        pa.table(
+            {
+                "d": pa.chunked_array(
+                    [
+                        pa.DictionaryArray.from_arrays(
+                            pa.array(range(100), pa.int8()), [f"{chunk} {i}" for i in range(100)]
+                        )
+                        for chunk in (0, 1)
+                    ]
+                )
+            }
+        ),
+    )
+    piece = Slice(TaskId("task.0"), store.address, 0, 200)
+    failure = run(executor, message(Sort(("d",), (True,)), inputs=((piece,),))).failure
+    assert "SchemaError: sort: ValueError: the chunks' dictionaries together have 200" in (
+        failure.message
+    )
+
+
+def test_a_result_does_not_keep_the_table_that_it_was_cut_from(executor, store):
+    text = pa.array([f"a text of some length {i}" for i in range(50_000)], pa.string_view())
+    outcome = run(executor, call(lambda: pa.table({"t": text}).slice(7, 5), returns="dataset"))
+    piece = Slice(TaskId("task.1"), store.address, 0, 5)
+    assert outcome.nbytes < 1000
+    kept = store.collect([piece], b"")
+    assert kept.get_total_buffer_size() < 1000
+    assert kept["t"].to_pylist() == text[7:12].to_pylist()
+    value = run(executor, call(lambda: {"few": text.slice(7, 5)})).value
+    assert len(value) < 2000
+    assert cloudpickle.loads(value)["few"].to_pylist() == text[7:12].to_pylist()
 
 
 def test_what_is_no_table_is_no_dataset(executor):

@@ -22,7 +22,7 @@ from elevon import _native
 from elevon.comm.protocol import Array, Communicator
 from elevon.frames.exchange.agreement import agree, spell
 from elevon.frames.exchange.own_bytes import own_bytes
-from elevon.frames.exchange.packed import bytes_of, unpack, whole
+from elevon.frames.exchange.packed import bytes_of, told, unpack, whole
 from elevon.frames.schema.join_plan import check_columns
 
 #: What a rank sends in one round. Large enough that a collective's cost (some 50 us) does not show,
@@ -31,8 +31,13 @@ ROUND_BYTES: Final = 64 << 20
 
 
 def take_rows(table: pa.Table, positions: NDArray[np.int64]) -> pa.Table:
-    """The rows at these positions, in their order, copied."""
-    return pa.table(_native.take(table, pa.table({"position": positions})))
+    """The rows at these positions, in their order, copied.
+
+    Raises:
+        SchemaError: the dictionaries of the chunks have no room in one.
+    """
+    with told("rows cannot be copied", table.schema):
+        return pa.table(_native.take(table, pa.table({"position": positions})))
 
 
 def shuffle(
@@ -90,7 +95,8 @@ def shuffle_rounds(
 
     def pack(number: int) -> list[_native.Packed]:
         rows = table.slice(min(number * step, table.num_rows), step)
-        return _native.partition(rows, on, comm.size, threads)
+        with told("rows cannot be sent", table.schema):
+            return _native.partition(rows, on, comm.size, threads)
 
     return send_rounds(comm, pack, rounds)
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from elevon import _native
 from elevon.comm.protocol import Communicator
-from elevon.frames.exchange.packed import bytes_of, unpack
+from elevon.frames.exchange.packed import bytes_of, told, unpack
 from elevon.frames.exchange.shuffle import shuffle_rounds
 from elevon.frames.memory.budget import FEWEST_ROWS, MOST_PARTITIONS, trim
 from elevon.frames.memory.spill import Piece, Spill
@@ -142,7 +142,8 @@ class KeyParts:
             rows = unpack(rows.schema, arrived)
         size, rank = self.place
         # Finer than by rank, the hash cuts no rank's share in two.
-        fine = _native.partition(rows, self.on, size * self.parts, self.threads)
+        with told("rows cannot be put on disk", rows.schema):
+            fine = _native.partition(rows, self.on, size * self.parts, self.threads)
         own = fine[rank * self.parts : (rank + 1) * self.parts]
         for pieces, message in zip(self._pieces, own, strict=True):
             if message.num_rows:
