@@ -115,6 +115,7 @@ def _by_keys(
 def _by_expressions(
     comm: Communicator, operation: Filter | Project | Rename | Drop, inputs: Inputs
 ) -> Any:
+    from elevon.frames.exchange.own_bytes import narrowed
     from elevon.frames.operators import expressions
 
     table, memory = inputs[0], inputs.memory_bytes
@@ -124,11 +125,12 @@ def _by_expressions(
             return expressions.filter_rows(comm, table, predicate, memory)
         case Project():
             columns = {column.name: _source(column) for column in operation.columns}
-            return expressions.project(comm, table, columns, operation.extend, memory)
+            made = expressions.project(comm, table, columns, operation.extend, memory)
+            return narrowed(made, table)
         case Rename():
             return expressions.rename(comm, table, dict(operation.columns))
         case Drop():
-            return expressions.drop(comm, table, operation.columns)
+            return narrowed(expressions.drop(comm, table, operation.columns), table)
 
 
 def _source(column: Derived) -> Any:

@@ -15,7 +15,7 @@ from elevon.comm import Communicator
 from elevon.errors import GroupAborted
 from elevon.frames.exchange.partitioning import Layout
 from elevon.frames.files import ipc
-from elevon.model.algebra import Aggregate, DropDuplicates, Equals, GroupBy, RankRows, SetRows
+from elevon.model.algebra import Aggregate, Drop, DropDuplicates, Equals, GroupBy, RankRows, SetRows
 from elevon.model.ids import RankId, TaskId
 from elevon.model.operations import Call, InputRef, Join, Sort
 from elevon.model.outcomes import FailureKind
@@ -365,6 +365,20 @@ def test_a_result_does_not_keep_the_table_that_it_was_cut_from(executor, store):
     value = run(executor, call(lambda: {"few": text.slice(7, 5)})).value
     assert len(value) < 2000
     assert cloudpickle.loads(value)["few"].to_pylist() == text[7:12].to_pylist()
+
+
+def test_a_chosen_column_does_not_keep_the_others(executor, store):
+    wide = pa.table({name: np.arange(50_000) for name in "abcdef"})
+    store.put(TaskId("task.0"), wide)
+    piece = Slice(TaskId("task.0"), store.address, 0, 50_000)
+    kept = {}
+    for operation in (Drop(tuple("bcdef")), Drop(("f",))):
+        assert run(executor, message(operation, inputs=((piece,),))).failure is None
+        kept[operation] = store.collect([Slice(TaskId("task.1"), store.address, 0, 50_000)], b"")
+    few, most = kept.values()
+    assert few["a"].equals(wide["a"])
+    assert few["a"].chunk(0).buffers()[1].address != wide["a"].chunk(0).buffers()[1].address
+    assert most["a"].chunk(0).buffers()[1].address == wide["a"].chunk(0).buffers()[1].address
 
 
 def test_what_is_no_table_is_no_dataset(executor):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from elevon import _native
+from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.files.parquet_parts import write_parquet
 from elevon.frames.files.partitions import read_partition
 from elevon.frames.join_sort.distributed import sort
@@ -118,6 +119,19 @@ def test_what_meets_by_keys_keeps_to_its_budget_over_the_disk(name, monkeypatch)
     _, peak = peak_of(lambda: group.run(lambda comm: HASHED[name](comm, BUDGET))[0])
     assert 0 < sum(written) < 8 * MANY.nbytes
     assert peak < BUDGET + SLACK
+
+
+def test_a_spilled_sort_of_views_keeps_no_more_than_its_result():
+    text = pa.array([f"a text of some length {i}" for i in range(300_000)], pa.string_view())
+    wide = {f"c{i}": np.arange(300_000) for i in range(6)}
+    table = pa.table({"k": RNG.permutation(300_000), **wide, "t": text})
+    group = ThreadGroup(1, timeout_s=60)
+    found, peak = peak_of(lambda: group.run(lambda c: sort(c, table, "k", memory_bytes=BUDGET))[0])
+    assert found.select(["k", "t"]).slice(0, 3).to_pylist() == [
+        {"k": k, "t": text[table["k"].to_pylist().index(k)].as_py()} for k in range(3)
+    ]
+    assert own_bytes(found) < 1.2 * own_bytes(table)
+    assert peak + found.nbytes < own_bytes(found) + BUDGET + SLACK
 
 
 @pytest.mark.parametrize("name", list(SLICED))

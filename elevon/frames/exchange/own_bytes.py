@@ -8,6 +8,7 @@ keeps them.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -48,7 +49,8 @@ def owned(table: pa.Table) -> pa.Table:
     Returns:
         The table itself where nothing has to be copied.
     """
-    return _copied(table, [i for i in range(table.num_columns) if _keeps_others(table, i)])
+    # Columns of one batch may live and die together: one that is light keeps the heavy ones, too.
+    return copied(table) if any(map(partial(_keeps_others, table), _columns(table))) else table
 
 
 def writable(table: pa.Table) -> pa.Table:
@@ -67,7 +69,21 @@ def writable(table: pa.Table) -> pa.Table:
 
 def copied(table: pa.Table) -> pa.Table:
     """The same rows, in memory of their own in any case."""
-    return _copied(table, list(range(table.num_columns)))
+    return _copied(table, list(_columns(table)))
+
+
+def narrowed(chosen: pa.Table, table: pa.Table) -> pa.Table:
+    """Some columns of a table, in memory of their own where the others are more than they are.
+
+    Columns that came in one batch live and die together, so whoever keeps one keeps them all.
+    """
+    spare = (1 + SPARE_SHARE) * own_bytes(chosen) + SPARE_BYTES
+    return copied(chosen) if own_bytes(table) > spare else chosen
+
+
+def apart(table: pa.Table) -> pa.Table:
+    """Rows whose views do not point into what was read, whose other columns would stay as long."""
+    return copied(table) if any(map(shares_buffers, table.schema.types)) else table
 
 
 def shares_buffers(kind: pa.DataType) -> bool:
@@ -79,6 +95,10 @@ def shares_buffers(kind: pa.DataType) -> bool:
     if t.is_list_view(kind) or t.is_large_list_view(kind):
         return True
     return any(shares_buffers(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def _columns(table: pa.Table) -> range:
+    return range(table.num_columns)
 
 
 def _packed_bytes(table: pa.Table) -> int:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from elevon import _native
 from elevon.comm.protocol import Array, Communicator
+from elevon.frames.exchange.own_bytes import apart
 from elevon.frames.exchange.packed import bytes_of, unpack, whole
 from elevon.frames.exchange.shuffle import shuffle_rounds
 from elevon.frames.exchange.splitters import Splitters, choose_splitters
@@ -160,7 +161,7 @@ def _join_part(
 
 
 def _run(work: JoinWork, left: pa.Table, right: pa.Table, threads: int) -> pa.Table:
-    return run_join(work.plan, left, right, work.nulls_equal, threads)
+    return apart(run_join(work.plan, left, right, work.nulls_equal, threads))
 
 
 def _read(spill: Spill, pieces: Sequence[Piece], schema: pa.Schema) -> pa.Table:
@@ -263,4 +264,4 @@ def _merge_range(
         kept if rank == comm.rank else unpack(schema, [message])
         for rank, message in enumerate(arrived)
     ]
-    return order.merge(tables, threads)
+    return apart(order.merge(tables, threads))
