@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from elevon.errors import SchemaError
 from elevon.frames.exchange.ranges import has_numbers
-from elevon.frames.exchange.shuffle import even_bounds, gather_table, repartition
+from elevon.frames.exchange.shuffle import even_bounds, gather_table
 from elevon.frames.exchange.splitters import Sampling, locate
 from elevon.frames.join_sort import distributed, in_parts
 from elevon.frames.join_sort.distributed import sort
+from elevon.frames.operators.slices import repartition
 from elevon.frames.schema.sort_plan import Order, plan_sort
 from elevon.testing.threads import ThreadGroup
 from tests.support.frames import KEYS, SIZES, multiset, partitions
