@@ -115,7 +115,6 @@ def _by_keys(
 def _by_expressions(
     comm: Communicator, operation: Filter | Project | Rename | Drop, inputs: Inputs
 ) -> Any:
-    from elevon.frames.exchange.own_bytes import narrowed
     from elevon.frames.operators import expressions
 
     table, memory = inputs[0], inputs.memory_bytes
@@ -125,12 +124,11 @@ def _by_expressions(
             return expressions.filter_rows(comm, table, predicate, memory)
         case Project():
             columns = {column.name: _source(column) for column in operation.columns}
-            made = expressions.project(comm, table, columns, operation.extend, memory)
-            return narrowed(made, table)
+            return expressions.project(comm, table, columns, operation.extend, memory)
         case Rename():
             return expressions.rename(comm, table, dict(operation.columns))
         case Drop():
-            return narrowed(expressions.drop(comm, table, operation.columns), table)
+            return expressions.drop(comm, table, operation.columns)
 
 
 def _source(column: Derived) -> Any:

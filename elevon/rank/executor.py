@@ -181,7 +181,7 @@ class Executor:
         result = job(comm, inputs)
         watch.stamp("computed")
         if makes_dataset(message.operation):
-            return self._keep(message, result)
+            return self._keep(message, result, inputs)
         operation = message.operation
         wanted = message.position == 0 or isinstance(operation, WriteParquet)
         wanted = wanted or (isinstance(operation, Call) and operation.returns == "all")
@@ -207,10 +207,10 @@ class Executor:
         piece = Slice(message.task, operation.address, start, end - start)
         return self._store.collect([piece], b"")
 
-    def _keep(self, message: RunTask, result: Any) -> PartOutcome:
+    def _keep(self, message: RunTask, result: Any, inputs: Inputs) -> PartOutcome:
         import pyarrow as pa
 
-        from elevon.frames.exchange.own_bytes import own_bytes, owned
+        from elevon.frames.exchange.own_bytes import narrowed, own_bytes, owned
         from elevon.frames.exchange.partitioning import Placed
         from elevon.frames.files.ipc import schema_to_bytes
 
@@ -223,7 +223,9 @@ class Executor:
                     f"not {type(result).__name__}"
                 )
             result = pa.table(result)
-        # What is kept for long must not keep the larger table that it was cut from.
+        # What is kept for long must not keep a larger table that it was cut or chosen from.
+        for table in inputs.values:
+            result = narrowed(result, table) if isinstance(table, pa.Table) else result
         result = owned(result)
         self._store.put(message.task, result, placed.layout)
         schema = schema_to_bytes(result.schema) if message.position == 0 else b""

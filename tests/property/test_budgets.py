@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError
+from elevon.frames.exchange.partitioning import Layout
+from elevon.frames.join_sort.distributed import join, sort
 from elevon.frames.memory import budget, partitioned
 from elevon.frames.memory.spill import Spill
 from elevon.frames.operators import rolling as windows
@@ -28,6 +30,7 @@ from elevon.model.algebra import Aggregate, Window
 from elevon.testing.threads import ThreadGroup
 from tests.support.algebra import about_equal, rows_of, shared
 from tests.support.frames import KEYS, SIZES, multiset, partitions
+from tests.support.native import EVERY_TYPE, scattered
 
 BUDGETS = [1, 500, 5000]
 
@@ -294,6 +297,48 @@ def test_expressions(data, size, limit):
         )
 
     assert run(limit) == run(None)
+
+
+@settings(deadline=None, max_examples=30)
+@given(data=st.data(), size=st.sampled_from(SIZES), limit=st.sampled_from(BUDGETS))
+def test_groups_that_are_whole_on_their_ranks(data, size, limit):
+    """Rows that lie by their keys already: nothing but the parts of each rank's own keys."""
+    parts = data.draw(parts_of(size, 1))
+
+    def run(comm, memory):
+        own = repartition(comm, parts[comm.rank], ["k0"])
+        layout = Layout(("k0",), (str(own.schema.field("k0").type),), comm.size, comm.rank)
+        return groupby(comm, own, ["k0"], AGGREGATES, True, layout=layout, memory_bytes=memory)
+
+    found = pa.concat_tables(together(size, lambda comm: run(comm, limit)))
+    expected = pa.concat_tables(together(size, lambda comm: run(comm, None)))
+    assert about_equal(found, expected, 1)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_columns_of_every_type_come_back_from_the_disk(size):
+    table = scattered(EVERY_TYPE, copies=30)
+    rows = pa.array(range(table.num_rows), pa.int64())
+    table = table.append_column("row", rows).append_column("k", pc.bit_wise_and(rows, 15))
+    other = pa.table({"k": pa.array(range(12), pa.int64()), "y": [str(i) for i in range(12)]})
+
+    def run(comm, memory):
+        own = shared(table, comm)
+        return (
+            sort(comm, own, ["k"], memory_bytes=memory),
+            join(comm, own, shared(other, comm), ["k"], ["k"], "left", memory_bytes=memory),
+            drop_duplicates(comm, own, ["utf8", "k"], memory_bytes=memory),
+            rank_rows(comm, own, "int32", memory_bytes=memory),
+            repartition(comm, own, ["row"], memory_bytes=memory),
+            concat(comm, [own, own], memory_bytes=memory),
+        )
+
+    found = together(size, lambda comm: run(comm, 2000))
+    expected = together(size, lambda comm: run(comm, None))
+    for number in range(6):
+        few, whole = (pa.concat_tables(part[number] for part in all) for all in (found, expected))
+        assert few.schema == whole.schema
+        assert sorted(map(repr, few.to_pylist())) == sorted(map(repr, whole.to_pylist()))
 
 
 # ------------------------------------------------------------------ one key, many rows

@@ -255,3 +255,10 @@ def test_a_batch_may_name_tasks_that_were_submitted_before():
 def test_impossible_batches_are_refused(batch, why):
     with pytest.raises(DescriptionError, match=why):
         resolve(batch, ids(), lambda _: False)
+
+
+def test_a_budget_of_memory_is_kept_by_verbs_and_refused_for_functions():
+    options = TaskOptions(memory_per_rank=1 << 20)
+    TaskDescription(operation=Read(("a.parquet",)), options=options)
+    with pytest.raises(DescriptionError, match=r"memory_per_rank=1,048,576 is of no effect on a"):
+        TaskDescription(operation=Call("f", b""), options=options)

@@ -72,13 +72,22 @@ def copied(table: pa.Table) -> pa.Table:
     return _copied(table, list(_columns(table)))
 
 
-def narrowed(chosen: pa.Table, table: pa.Table) -> pa.Table:
-    """Some columns of a table, in memory of their own where the others are more than they are.
+def narrowed(kept: pa.Table, source: pa.Table) -> pa.Table:
+    """Columns out of a table, in memory of their own where the others are more than they are.
 
     Columns that came in one batch live and die together, so whoever keeps one keeps them all.
+
+    Args:
+        kept: a result that may share memory with ``source``.
+        source: what it was made of.
+
+    Returns:
+        The result itself, or a copy.
     """
-    spare = (1 + SPARE_SHARE) * own_bytes(chosen) + SPARE_BYTES
-    return copied(chosen) if own_bytes(table) > spare else chosen
+    spare = (1 + SPARE_SHARE) * own_bytes(kept) + SPARE_BYTES
+    if own_bytes(source) <= spare or _addresses(kept).isdisjoint(_addresses(source)):
+        return kept
+    return copied(kept)
 
 
 def apart(table: pa.Table) -> pa.Table:
@@ -95,6 +104,12 @@ def shares_buffers(kind: pa.DataType) -> bool:
     if t.is_list_view(kind) or t.is_large_list_view(kind):
         return True
     return any(shares_buffers(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def _addresses(table: pa.Table) -> set[int]:
+    """Where its buffers begin, also of a slice."""
+    chunks = (chunk for column in table.columns for chunk in column.chunks)
+    return {buffer.address for chunk in chunks for buffer in chunk.buffers() if buffer is not None}
 
 
 def _columns(table: pa.Table) -> range:
