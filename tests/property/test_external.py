@@ -153,7 +153,22 @@ def test_a_spilled_table_comes_back_and_the_file_has_no_name(tmp_path):
         for table, piece in zip(tables, pieces, strict=True):
             assert spill.read(piece).schema == table.schema
             assert spill.read(piece).to_pylist() == table.slice(1).to_pylist()
-        assert spill.written_bytes == sum(piece.nbytes for piece in pieces)
+        apart = [stored for piece in pieces for _, stored in piece.dictionaries]
+        assert spill.written_bytes == sum(piece.nbytes for piece in [*pieces, *apart])
+
+
+def test_a_dictionary_is_written_once_for_all_pieces_that_share_it(tmp_path):
+    words = pa.array(["x" * 5000, "y" * 5000, None])
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, None] * 500, pa.int8()), words)
+    table = pa.table({"n": range(2000), "d": column})
+    other = table.set_column(1, "d", pa.array(["z" * 5000] * 2000).dictionary_encode())
+    with Spill(str(tmp_path)) as spill:
+        pieces = [spill.write(table.slice(start, 4)) for start in range(0, 2000, 4)]
+        assert spill.written_bytes < 500 * 400 + 3 * 10_000
+        different = spill.write(other.slice(0, 3))
+        for start, piece in zip(range(0, 2000, 4), pieces, strict=True):
+            assert spill.read(piece).to_pylist() == table.slice(start, 4).to_pylist()
+        assert spill.read(different).to_pylist() == other.slice(0, 3).to_pylist()
 
 
 def test_no_descriptor_is_left_after_an_error(tmp_path):

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from elevon.comm.protocol import Array
 from elevon.errors import ResourceError
+from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.packed import unpack, whole
 
 #: The system reads and writes at most 2^31 bytes in one call.
@@ -25,12 +26,30 @@ MOST_AT_ONCE: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows in the file: where they are, how many and of which schema."""
+    """Rows in the file: where they are, how many and of which schema.
+
+    ``dictionaries`` are those that lie elsewhere in the file, by the numbers of their columns: the
+    rows have the indices only.
+    """
 
     offset: int
     nbytes: int
     rows: int
     schema: pa.Schema
+    dictionaries: tuple[tuple[int, Piece], ...] = ()
+
+
+@dataclass(slots=True)
+class _Shared:
+    """The dictionary that a column's pieces have in common, for as long as they do.
+
+    At first each piece has the entries that it uses. Once these are more than the whole, that is
+    written, and the pieces have indices only: so no more than twice the least is written.
+    """
+
+    values: pa.Array[Any]
+    used_bytes: int = 0
+    piece: Piece | None = None
 
 
 class Spill:
@@ -47,6 +66,8 @@ class Spill:
     def __init__(self, directory: str | None = None) -> None:
         self._directory, self._end = directory or "the directory for temporary files", 0
         self._schema: pa.Schema | None = None
+        self._shared: dict[int, _Shared] = {}
+        self._values: tuple[Piece, pa.Array[Any]] | None = None
         try:
             self._directory = directory or tempfile.gettempdir()
             self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
@@ -75,7 +96,16 @@ class Spill:
         Raises:
             ResourceError: the disk is full or broken.
         """
-        return self.write_packed(whole(table), table.num_rows, table.schema)
+        stored = []
+        for index, kind in enumerate(table.schema.types):
+            piece = self._dictionary_of(table, index) if pa.types.is_dictionary(kind) else None
+            if piece is not None:
+                stored.append((index, piece))
+                column = table.column(index)
+                indices = pa.chunked_array([chunk.indices for chunk in column.chunks])
+                table = table.set_column(index, table.schema.field(index).name, indices)
+        piece = self.write_packed(whole(table), table.num_rows, table.schema)
+        return replace(piece, dictionaries=tuple(stored)) if stored else piece
 
     def write_packed(self, message: Array, rows: int, schema: pa.Schema) -> Piece:
         """Append rows that are packed already.
@@ -113,7 +143,37 @@ class Spill:
             _fill(self._file.fileno(), memory, piece.offset)
         except OSError as error:
             raise self._refusal(f"read {piece.nbytes:,} bytes", error) from error
-        return unpack(piece.schema, [memory])
+        table = unpack(piece.schema, [memory])
+        for index, stored in piece.dictionaries:
+            values = self._read_dictionary(stored)
+            column = pa.chunked_array(
+                [pa.DictionaryArray.from_arrays(it, values) for it in table.column(index).chunks]
+            )
+            table = table.set_column(index, table.schema.field(index).name, column)
+        return table
+
+    def _dictionary_of(self, table: pa.Table, index: int) -> Piece | None:
+        """Where the dictionary of a column lies, if it is better written apart from the rows."""
+        column = table.column(index)
+        if not column.num_chunks:
+            return None
+        shared, values = self._shared.get(index), column.chunk(0).dictionary
+        if any(not _is_same(chunk.dictionary, values) for chunk in column.chunks):
+            return None
+        if shared is None or not _is_same(shared.values, values):
+            shared = self._shared[index] = _Shared(values)
+        if shared.piece is None:
+            shared.used_bytes += own_bytes(table.select([index]))
+            entries = pa.table({"": values})
+            if shared.used_bytes > own_bytes(entries):
+                shared.piece = self.write(entries)
+        return shared.piece
+
+    def _read_dictionary(self, piece: Piece) -> pa.Array[Any]:
+        """The entries; those that were read last are kept for the next rows."""
+        if self._values is None or self._values[0] != piece:
+            self._values = piece, self.read(piece).column(0).combine_chunks()
+        return self._values[1]
 
     def _refusal(self, what: str, error: OSError) -> ResourceError:
         return ResourceError(
@@ -121,6 +181,16 @@ class Spill:
             f"after {self._end:,} bytes: {error.strerror or error}; "
             f"free space there, let TMPDIR name a larger disk, or give the task more memory"
         )
+
+
+def _is_same(left: pa.Array[Any], right: pa.Array[Any]) -> bool:
+    """Whether two arrays are the same memory."""
+
+    def place(array: pa.Array[Any]) -> tuple[object, ...]:
+        buffers = (buffer and buffer.address for buffer in array.buffers())
+        return len(array), array.offset, *buffers
+
+    return place(left) == place(right)
 
 
 def _write(descriptor: int, memory: Array, offset: int) -> None:
