@@ -26,8 +26,8 @@ from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.requests import Request, settle
 from elevon.frames.files.paths import Path, is_local, resolve, shown
+from elevon.model.operations import CODECS
 
-COMPRESSIONS: Final = ("zstd", "snappy", "gzip", "lz4", "brotli", "none")
 #: Rows in a row group that we write: small enough that ranks seldom have to cut one.
 ROW_GROUP_ROWS: Final = 1 << 18
 #: Fewer are not worth a row group, however small the budget is.
@@ -73,9 +73,9 @@ def write_parquet(
     """
 
     def prepare() -> Request[_Target]:
-        if compression not in COMPRESSIONS:
+        if compression not in CODECS:
             raise DescriptionError(
-                f"write_parquet: compression={compression!r} is none of {', '.join(COMPRESSIONS)}"
+                f"write_parquet: compression={compression!r} is none of {', '.join(CODECS)}"
             )
         target = _Target(*_resolved(path), comm.rank, comm.size)
         _check_schema(table.schema, target, compression)
