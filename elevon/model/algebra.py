@@ -12,6 +12,7 @@ import msgspec
 
 from elevon.errors import DescriptionError
 from elevon.model import checks
+from elevon.model.operation import OperationBase, Result
 from elevon.model.shown import shown
 
 AggregateName: TypeAlias = Literal[
@@ -52,7 +53,7 @@ class Aggregate(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class GroupBy(msgspec.Struct, frozen=True, tag="groupby", gc=False):
+class GroupBy(OperationBase, frozen=True, tag="groupby", gc=False):
     """Aggregates of input 0 per group of equal keys; without keys, of all rows."""
 
     by: tuple[str, ...]
@@ -73,7 +74,7 @@ class GroupBy(msgspec.Struct, frozen=True, tag="groupby", gc=False):
         _different("groupby", [*self.by, *(one.name for one in self.aggregates)])
 
 
-class DropDuplicates(msgspec.Struct, frozen=True, tag="drop_duplicates", gc=False):
+class DropDuplicates(OperationBase, frozen=True, tag="drop_duplicates", gc=False):
     """The first or last row of each group of equal ``subset``; of equal rows where it is None."""
 
     subset: tuple[str, ...] | None = None
@@ -91,7 +92,7 @@ class DropDuplicates(msgspec.Struct, frozen=True, tag="drop_duplicates", gc=Fals
             raise DescriptionError("drop_duplicates: subset names no column; None means all")
 
 
-class SetRows(msgspec.Struct, frozen=True, tag="set_rows", gc=False):
+class SetRows(OperationBase, frozen=True, tag="set_rows", gc=False):
     """The different rows of input 0 and/or input 1."""
 
     kind: SetKind
@@ -101,8 +102,13 @@ class SetRows(msgspec.Struct, frozen=True, tag="set_rows", gc=False):
     def __post_init__(self) -> None:
         checks.keep(self, kind=checks.one_of("set operation: kind", self.kind, SET_KINDS))
 
+    @property
+    def verb(self) -> str:
+        """Each kind is a verb of its own."""
+        return self.kind
 
-class Concat(msgspec.Struct, frozen=True, tag="concat", gc=False):
+
+class Concat(OperationBase, frozen=True, tag="concat", gc=False):
     """All rows of the inputs, input after input."""
 
     number_of_inputs: int
@@ -123,7 +129,7 @@ class Concat(msgspec.Struct, frozen=True, tag="concat", gc=False):
         return self.number_of_inputs
 
 
-class Filter(msgspec.Struct, frozen=True, tag="filter", gc=False):
+class Filter(OperationBase, frozen=True, tag="filter", gc=False):
     """The rows of input 0 for which an expression is true."""
 
     predicate: bytes
@@ -150,7 +156,7 @@ class Derived(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class Project(msgspec.Struct, frozen=True, tag="project", gc=False):
+class Project(OperationBase, frozen=True, tag="project", gc=False):
     """These columns of input 0; with ``extend``, its own columns, too."""
 
     columns: tuple[Derived, ...]
@@ -167,8 +173,13 @@ class Project(msgspec.Struct, frozen=True, tag="project", gc=False):
             raise DescriptionError(f"{what}: no column is given")
         _different(what, [column.name for column in self.columns])
 
+    @property
+    def verb(self) -> str:
+        """Two verbs make it."""
+        return "assign" if self.extend else "select"
 
-class Rename(msgspec.Struct, frozen=True, tag="rename", gc=False):
+
+class Rename(OperationBase, frozen=True, tag="rename", gc=False):
     """Input 0 with other names for some columns: (old, new)."""
 
     columns: tuple[tuple[str, str], ...]
@@ -181,7 +192,7 @@ class Rename(msgspec.Struct, frozen=True, tag="rename", gc=False):
         _different("rename", [old for old, _ in self.columns])
 
 
-class Drop(msgspec.Struct, frozen=True, tag="drop", gc=False):
+class Drop(OperationBase, frozen=True, tag="drop", gc=False):
     """Input 0 without some columns."""
 
     columns: tuple[str, ...]
@@ -192,7 +203,7 @@ class Drop(msgspec.Struct, frozen=True, tag="drop", gc=False):
         checks.keep(self, columns=checks.names("drop: columns", self.columns))
 
 
-class SliceRows(msgspec.Struct, frozen=True, tag="slice", gc=False):
+class SliceRows(OperationBase, frozen=True, tag="slice", gc=False):
     """Rows ``start`` up to ``stop`` of input 0, counted from the end where < 0, as in Python."""
 
     start: int | None = None
@@ -208,7 +219,7 @@ class SliceRows(msgspec.Struct, frozen=True, tag="slice", gc=False):
         )
 
 
-class Equals(msgspec.Struct, frozen=True, tag="equals", gc=False):
+class Equals(OperationBase, frozen=True, tag="equals", gc=False):
     """Whether inputs 0 and 1 hold the same rows; in the same order if ``ordered``. A value."""
 
     ordered: bool = True
@@ -218,8 +229,13 @@ class Equals(msgspec.Struct, frozen=True, tag="equals", gc=False):
     def __post_init__(self) -> None:
         checks.keep(self, ordered=checks.flag("equals: ordered", self.ordered))
 
+    @property
+    def result(self) -> Result:
+        """True or False."""
+        return "value"
 
-class Repartition(msgspec.Struct, frozen=True, tag="repartition", gc=False):
+
+class Repartition(OperationBase, frozen=True, tag="repartition", gc=False):
     """Input 0 in even shares, or with equal values of ``by`` on one rank."""
 
     by: tuple[str, ...] = ()
@@ -246,7 +262,7 @@ class Window(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class Rolling(msgspec.Struct, frozen=True, tag="rolling", gc=False):
+class Rolling(OperationBase, frozen=True, tag="rolling", gc=False):
     """Input 0 with, for each row, functions of that row and the ``window - 1`` rows before it."""
 
     window: int
@@ -273,7 +289,7 @@ class Rolling(msgspec.Struct, frozen=True, tag="rolling", gc=False):
         _different("rolling", [column.name for column in self.columns])
 
 
-class RankRows(msgspec.Struct, frozen=True, tag="rank", gc=False):
+class RankRows(OperationBase, frozen=True, tag="rank", gc=False):
     """Input 0 sorted by a column, with each row's rank in a column called ``name``."""
 
     by: str

@@ -12,7 +12,8 @@ import msgspec
 
 from elevon.errors import DescriptionError
 from elevon.model import checks
-from elevon.model.algebra import Algebra, Equals, Project, SetRows
+from elevon.model.algebra import Algebra
+from elevon.model.operation import OperationBase, Result
 from elevon.model.shown import shown
 
 How: TypeAlias = Literal["inner", "left", "right", "outer", "semi", "anti"]
@@ -24,11 +25,16 @@ NA_POSITIONS = ("first", "last")
 FORMATS = ("parquet", "csv", "arrow")
 CODECS = ("zstd", "snappy", "gzip", "lz4", "brotli", "none")
 RETURNS = ("rank0", "all", "dataset")
+_RESULTS: Final[dict[str, Result]] = {
+    "rank0": "value",
+    "all": "value of each rank",
+    "dataset": "partitions",
+}
 #: Arguments travel through the agent, which is no road for bulk data.
 LARGEST_ARGUMENTS_BYTES: Final = 64 << 20
 
 
-class Read(msgspec.Struct, frozen=True, tag="read", gc=False):
+class Read(OperationBase, frozen=True, tag="read", gc=False):
     """Read files as a dataset; each rank takes its share of the row groups or files."""
 
     paths: tuple[str, ...]
@@ -48,7 +54,7 @@ class Read(msgspec.Struct, frozen=True, tag="read", gc=False):
             raise DescriptionError("read: no path is given")
 
 
-class Load(msgspec.Struct, frozen=True, tag="load", gc=False):
+class Load(OperationBase, frozen=True, tag="load", gc=False):
     """Take a table that the client holds and serves at ``address``; rank r takes slice r."""
 
     address: str
@@ -63,8 +69,13 @@ class Load(msgspec.Struct, frozen=True, tag="load", gc=False):
             rows=checks.whole("load: rows", self.rows, 0),
         )
 
+    @property
+    def repeatable(self) -> bool:
+        """The table may be gone from the client."""
+        return False
 
-class Join(msgspec.Struct, frozen=True, tag="join", gc=False):
+
+class Join(OperationBase, frozen=True, tag="join", gc=False):
     """Distributed join of input 0 (left) and input 1 (right)."""
 
     left_on: tuple[str, ...]
@@ -91,7 +102,7 @@ class Join(msgspec.Struct, frozen=True, tag="join", gc=False):
             )
 
 
-class Sort(msgspec.Struct, frozen=True, tag="sort", gc=False):
+class Sort(OperationBase, frozen=True, tag="sort", gc=False):
     """Distributed stable sort of input 0."""
 
     by: tuple[str, ...]
@@ -115,7 +126,7 @@ class Sort(msgspec.Struct, frozen=True, tag="sort", gc=False):
             )
 
 
-class WriteParquet(msgspec.Struct, frozen=True, tag="write_parquet", gc=False):
+class WriteParquet(OperationBase, frozen=True, tag="write_parquet", gc=False):
     """Write input 0, one file per rank, under the directory ``path``; the result is the files."""
 
     path: str
@@ -132,8 +143,18 @@ class WriteParquet(msgspec.Struct, frozen=True, tag="write_parquet", gc=False):
             overwrite=checks.flag("write_parquet: overwrite", self.overwrite),
         )
 
+    @property
+    def result(self) -> Result:
+        """Each rank's file."""
+        return "value of each rank"
 
-class Call(msgspec.Struct, frozen=True, tag="call", gc=False):
+    @property
+    def repeatable(self) -> bool:
+        """The files may be in use."""
+        return False
+
+
+class Call(OperationBase, frozen=True, tag="call", gc=False):
     """Call a Python function on every rank of the gang.
 
     ``function`` is the content hash under which the function travelled; ``arguments`` is the
@@ -160,6 +181,21 @@ class Call(msgspec.Struct, frozen=True, tag="call", gc=False):
         """How many inputs the call has."""
         return self.number_of_inputs
 
+    @property
+    def result(self) -> Result:
+        """What the user asked for."""
+        return _RESULTS[self.returns]
+
+    @property
+    def repeatable(self) -> bool:
+        """A function may have effects."""
+        return False
+
+    @property
+    def keeps_memory(self) -> bool:
+        """A function takes what it takes."""
+        return False
+
 
 class InputRef(msgspec.Struct, frozen=True, gc=False):
     """Stands for input ``index`` of the task among a function's pickled arguments."""
@@ -176,33 +212,3 @@ def _suffixes(given: object) -> tuple[str | None, ...]:
     if len(pair) != 2:
         raise DescriptionError(f"join: suffixes must be a pair, not {shown(given)}")
     return tuple([checks.optional(checks.text, "join: suffixes", one) for one in pair])
-
-
-def operation_name(operation: Operation) -> str:
-    """The verb that makes the operation, for reports and messages."""
-    match operation:
-        case SetRows():
-            return operation.kind
-        case Project():
-            return "assign" if operation.extend else "select"
-    return str(operation.__struct_config__.tag)
-
-
-def makes_dataset(operation: Operation) -> bool:
-    """Whether the output stays on the ranks as partitions (otherwise it is a value)."""
-    if isinstance(operation, Call):
-        return operation.returns == "dataset"
-    return not isinstance(operation, WriteParquet | Equals)
-
-
-def repeatable(operation: Operation) -> bool:
-    """Whether running it again on the same inputs is safe and gives the same rows.
-
-    A function may have effects; a loaded table may be gone from the client; files may be in use.
-    """
-    return not isinstance(operation, Call | Load | WriteParquet)
-
-
-def keeps_memory(operation: Operation) -> bool:
-    """Whether the work keeps to a budget of memory: a function's own does what it does."""
-    return not isinstance(operation, Call)

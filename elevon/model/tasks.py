@@ -14,7 +14,7 @@ from elevon.errors import DescriptionError
 from elevon.model import checks
 from elevon.model.checks import MOST_CORES, MOST_RANKS, Suggesting, nearest, whole
 from elevon.model.ids import TaskId
-from elevon.model.operations import RETURNS, Operation, Returns, keeps_memory, operation_name
+from elevon.model.operations import RETURNS, Operation, Returns
 from elevon.model.shown import shown
 
 MOST_RETRIES: Final = 1_000_000
@@ -113,10 +113,10 @@ class TaskDescription(msgspec.Struct, frozen=True, kw_only=True, gc=False, metac
         checks.keep(self, inputs=checks.names("inputs", self.inputs))
         if len(self.inputs) != self.operation.inputs:
             raise DescriptionError(
-                f"{operation_name(self.operation)} takes {self.operation.inputs} inputs, "
+                f"{self.operation.verb} takes {self.operation.inputs} inputs, "
                 f"{len(self.inputs)} given"
             )
-        if self.options.memory_per_rank and not keeps_memory(self.operation):
+        if self.options.memory_per_rank and not self.operation.keeps_memory:
             raise DescriptionError(
                 f"memory_per_rank={self.options.memory_per_rank:,} is of no effect on a function: "
                 f"what memory it takes is its own business; leave the option out, or use a verb"
@@ -125,7 +125,7 @@ class TaskDescription(msgspec.Struct, frozen=True, kw_only=True, gc=False, metac
     @property
     def name(self) -> str:
         """The name for reports."""
-        return self.options.name or operation_name(self.operation)
+        return self.options.name or self.operation.verb
 
 
 class TaskSubmission(msgspec.Struct, frozen=True, gc=False):

@@ -26,11 +26,12 @@ from elevon.errors import (
 )
 from elevon.frames.files.pickles import dumps
 from elevon.model.ids import RankId, TaskId
-from elevon.model.operations import Call, Load, WriteParquet, makes_dataset
+from elevon.model.operations import Call, Load
 from elevon.model.outcomes import Failure, FailureKind, PartOutcome, Stamps
 from elevon.model.texts import error_text, traceback_text
+from elevon.rank.calls import Job
 from elevon.rank.inputs import Inputs
-from elevon.rank.operators import Job, prepare
+from elevon.rank.operators import prepare
 from elevon.rank.store import InputUnavailable, PartitionStore
 from elevon.wire.messages import Interrupt, RunTask, Slice
 
@@ -180,11 +181,10 @@ class Executor:
         watch.stamp("fetched")
         result = job(comm, inputs)
         watch.stamp("computed")
-        if makes_dataset(message.operation):
+        kind = message.operation.result
+        if kind == "partitions":
             return self._keep(message, result, inputs)
-        operation = message.operation
-        wanted = message.position == 0 or isinstance(operation, WriteParquet)
-        wanted = wanted or (isinstance(operation, Call) and operation.returns == "all")
+        wanted = message.position == 0 or kind == "value of each rank"
         return PartOutcome(value=_encode_value(result) if wanted else b"")
 
     def _inputs(self, message: RunTask) -> Inputs:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Protocol
 from elevon.errors import DescriptionError, ElevonError, PilotLost
 from elevon.frames.files import ipc
 from elevon.model.ids import IdSource, PilotId, TaskId
-from elevon.model.operations import makes_dataset
 from elevon.model.outcomes import Failure, FailureKind, TaskOutcome
 from elevon.model.pilots import PilotDescription
 from elevon.model.states import PilotState
@@ -223,7 +222,7 @@ class Dispatcher:
         submitted = outcome.profile.submitted_s or now
         ranks = task.description.options.ranks
         self.rows.append(task_row(task.id, task.name, ranks, outcome, submitted, now))
-        if outcome.failure is None and makes_dataset(task.description.operation):
+        if outcome.failure is None and task.description.operation.result == "partitions":
             task.set_result(self._dataset(task, outcome))
             return
         # A dataset's handle releases what the agent remembers; here it is the task's own.

@@ -21,8 +21,6 @@ from elevon.model.operations import (
     Load,
     Operation,
     Read,
-    makes_dataset,
-    operation_name,
 )
 from elevon.model.shown import function_name, shown, type_name
 from elevon.model.tasks import TaskDescription, TaskOptions, with_options
@@ -246,9 +244,9 @@ class TaskManager(Verbs[Task]):
 def _refuse_values(operation: Operation, frames: Sequence[Frame]) -> None:
     """Every rank would take the whole value, even an Arrow table, for its part of a frame."""
     for frame in frames:
-        if checks.is_a(frame, Task) and not makes_dataset(frame.description.operation):
+        if checks.is_a(frame, Task) and frame.description.operation.result != "partitions":
             raise DescriptionError(
-                f"{operation_name(operation)}: {frame.id} ({frame.name}) gives a value, not a "
+                f"{operation.verb}: {frame.id} ({frame.name}) gives a value, not a "
                 f'frame: have its function return Arrow tables, with options(returns="dataset")'
             )
 

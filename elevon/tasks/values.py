@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 
 from elevon.errors import ElevonError, TaskError
-from elevon.model.operations import Call, Operation, WriteParquet
+from elevon.model.operations import Operation
 from elevon.model.texts import error_text
 
 
@@ -63,11 +63,9 @@ class SentValue:
 
 def decode_values(operation: Operation, values: tuple[bytes, ...]) -> Any:
     """Rank 0's value, or the list by rank where the operation returns all."""
-    many = isinstance(operation, WriteParquet) or (
-        isinstance(operation, Call) and operation.returns == "all"
-    )
-    decoded = [cloudpickle.loads(value) for value in (values if many else values[:1])]
-    return decoded if many else decoded[0]
+    if operation.result == "value":
+        return cloudpickle.loads(values[0])
+    return [cloudpickle.loads(value) for value in values]
 
 
 def open_causes(error: BaseException | None) -> None:

@@ -26,8 +26,8 @@ from elevon.model.algebra import (
     SliceRows,
     Window,
 )
-from elevon.rank.algebra import algebra
 from elevon.rank.inputs import Inputs
+from elevon.rank.operators import prepare
 from elevon.testing.threads import ThreadGroup
 from tests.support.algebra import shared
 from tests.support.frames import multiset
@@ -62,11 +62,12 @@ FOLLOWING = [
 
 
 def run(comm, operation, placed):
-    return algebra(operation, 1)(comm, Inputs([placed.table], [placed.layout]))
+    result = prepare(operation, None, 1)(comm, Inputs([placed.table], [placed.layout]))
+    return result if isinstance(result, Placed) else Placed(result)
 
 
 def by_k(comm, operation=LIE_BY_K["repartition"]):
-    return algebra(operation, 1)(comm, Inputs([shared(TABLE, comm)], [None]))
+    return prepare(operation, None, 1)(comm, Inputs([shared(TABLE, comm)], [None]))
 
 
 def stays(comm, table):
@@ -160,6 +161,6 @@ def test_a_group_by_of_rows_that_lie_so_moves_nothing(table, layout_of, dropna, 
 
 def test_a_layout_that_is_not_known_stays_unknown():
     found = ThreadGroup(2).run(
-        lambda comm: algebra(Filter(POSITIVE), 1)(comm, Inputs([shared(TABLE, comm)])).layout
+        lambda comm: prepare(Filter(POSITIVE), None, 1)(comm, Inputs([shared(TABLE, comm)])).layout
     )
     assert found == [None, None]

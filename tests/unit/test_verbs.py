@@ -38,9 +38,6 @@ from elevon.model.operations import (
     Operation,
     Sort,
     WriteParquet,
-    makes_dataset,
-    operation_name,
-    repeatable,
 )
 from elevon.model.tasks import OPTION_NAMES, TaskDescription
 from elevon.tasks.methods import FrameMethods
@@ -352,28 +349,28 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize("one", ALL, ids=operation_name)
+@pytest.mark.parametrize("one", ALL, ids=lambda one: one.verb)
 def test_operations_travel_and_may_run_again(one):
     inputs = tuple("abc"[: one.inputs])
     description = TaskDescription(operation=one, inputs=inputs)
     data = msgspec.msgpack.encode(description)
     assert msgspec.msgpack.decode(data, type=TaskDescription) == description
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(one), type=Operation) == one
-    assert repeatable(one)
-    assert makes_dataset(one) != isinstance(one, Equals)
+    assert one.repeatable
+    assert one.result == ("value" if isinstance(one, Equals) else "partitions")
 
 
 def test_what_has_effects_does_not_run_again():
-    assert not any(map(repeatable, [Call("f", b""), Load("a", 1), WriteParquet("p")]))
+    assert not any(one.repeatable for one in [Call("f", b""), Load("a", 1), WriteParquet("p")])
 
 
 def test_names_in_reports_are_the_verbs():
-    names = [operation_name(one) for one in ALL]
+    names = [one.verb for one in ALL]
     assert names == [
         *("join", "sort", "groupby", "drop_duplicates", "union", "concat", "select", "slice"),
         *("equals", "repartition", "rolling", "rank"),
     ]
-    assert operation_name(Project((Derived("a", "b"),), extend=True)) == "assign"
+    assert Project((Derived("a", "b"),), extend=True).verb == "assign"
 
 
 def test_an_expression_is_checked_before_it_is_sent():

@@ -12,7 +12,6 @@ import msgspec
 from elevon.agent.scheduling.ranks import RankSlots
 from elevon.agent.scheduling.records import Attempt, TaskRecord
 from elevon.model.ids import RankId, TaskId
-from elevon.model.operations import repeatable
 from elevon.model.outcomes import Failure, FailureKind
 
 # A fetch, or the opening of a communicator, can fail because a rank died a moment before the agent
@@ -218,7 +217,7 @@ def _why_not_again(blocker: TaskRecord) -> str:
     operation = blocker.submission.description.operation
     if blocker.failure is not None:
         return f"{label(blocker)} failed when it ran again: {first_line(blocker.failure)}"
-    if not repeatable(operation):
+    if not operation.repeatable:
         return (
             f"{label(blocker)} is not run again, because a function may have effects and a "
             "client's table may be gone: submit it and its consumers again"

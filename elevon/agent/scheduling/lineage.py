@@ -8,7 +8,6 @@ from __future__ import annotations
 import msgspec
 
 from elevon.agent.scheduling.records import TaskRecord
-from elevon.model.operations import repeatable
 from elevon.model.states import TaskState
 
 
@@ -21,7 +20,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 def keeps_inputs(record: TaskRecord) -> bool:
     """Whether a task that ended well may have to run again to restore its output."""
-    return record.dataset and repeatable(record.submission.description.operation)
+    return record.dataset and record.submission.description.operation.repeatable
 
 
 def plan(target: TaskRecord, capacity: int) -> Plan:

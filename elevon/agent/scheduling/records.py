@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from elevon.model.ids import RankId, TaskId
-from elevon.model.operations import makes_dataset
 from elevon.model.outcomes import Failure, Partition, PartOutcome
 from elevon.model.states import TASK_LIFE, TaskEvent, TaskState, advance
 from elevon.model.tasks import TaskSubmission
@@ -142,7 +141,7 @@ class Book:
             self.submitted,
             -options.priority * _NUMBERS + self.submitted,
             options.ranks,
-            makes_dataset(description.operation),
+            description.operation.result == "partitions",
             at,
         )
         self.records[submission.task] = record
