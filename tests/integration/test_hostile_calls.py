@@ -74,7 +74,8 @@ def test_the_edges_of_what_is_allowed_run(tasks, priority):
     assert edges.head(ones, 2**63 - 1).dataset(WITHIN_S).num_rows == 3
     assert edges.rolling(TABLE, 2**63 - 1, n=("k", "sum"), min_periods=0).dataset(WITHIN_S)
     assert edges.join(TABLE, TABLE, on="k", cores_per_rank=1_024).dataset(WITHIN_S).num_rows == 3
-    assert edges.submit(lambda comm: comm.allreduce(1)).result(WITHIN_S) == 2
+    unbounded = edges.options(memory_per_rank=0)
+    assert unbounded.submit(lambda comm: comm.allreduce(1)).result(WITHIN_S) == 2
 
 
 def test_what_asks_for_too_much_fails_alone(tasks):
