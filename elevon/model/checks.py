@@ -191,11 +191,11 @@ def values(what: str, value: Any, kind: type[T], most: int = LONGEST_LIST) -> tu
 
 def listed(what: str, value: Any, most: int = LONGEST_LIST) -> tuple[Any, ...]:
     """The entries of a list, a tuple, an index of pandas or what else has entries in order."""
-    if is_a(value, _NO_LISTS):
+    if type(value) is tuple or type(value) is list:
+        entries = tuple(value)
+    elif is_a(value, _NO_LISTS):
         why = ": a set has no order" if is_a(value, (set, frozenset)) else ""
         raise DescriptionError(f"{what} must be a list, not {shown(value)}{why}")
-    if type(value) in (tuple, list):
-        entries = tuple(value)
     else:
         with foreign(f"{what} must be a list, not {type_name(value)}"):
             entries = tuple(islice(iter(value), most + 1))

@@ -28,7 +28,7 @@ from elevon.session import Session
 from elevon.tasks.arguments import Handle, as_options
 from elevon.tasks.batch import resolve
 from elevon.tasks.dispatcher import Dispatcher, PilotHandle
-from elevon.tasks.packing import pack
+from elevon.tasks.packing import pack, pack_arguments
 from elevon.tasks.report import Report
 from elevon.tasks.task import Task
 from elevon.tasks.verbs import Frame, Verbs, absolute
@@ -141,8 +141,9 @@ class TaskManager(Verbs[Task]):
             inputs.append(value)
             return InputRef(len(inputs) - 1)
 
-        packed = tuple(replace(value) for value in args), {k: replace(v) for k, v in kwargs.items()}
-        arguments = pack("the arguments", packed, LARGEST_ARGUMENTS_BYTES, _ADVICE)
+        given = tuple([replace(value) for value in args])
+        named = {name: replace(value) for name, value in kwargs.items()}
+        arguments = pack_arguments(given, named, LARGEST_ARGUMENTS_BYTES, _ADVICE)
         blob = pack("the function and what it refers to", function, LARGEST_FUNCTION_BYTES, _ADVICE)
         digest = hashlib.sha256(blob).hexdigest()
         call = Call(digest, arguments, len(inputs), self._options.returns)
@@ -209,7 +210,6 @@ class TaskManager(Verbs[Task]):
         if not isinstance(operation, Call):
             _refuse_values(operation, frames)
         found = [frame.id if checks.is_a(frame, Handle) else _to_table(frame) for frame in frames]
-        loading = with_options(self._options, {"ranks": chosen.ranks})
         tables: dict[TaskId, pa.Table] = {}
         batch: list[tuple[TaskId, TaskDescription]] = []
         inputs: list[TaskId] = []
@@ -218,6 +218,7 @@ class TaskManager(Verbs[Task]):
             inputs.append(task)
             if not isinstance(one, str):
                 tables[task] = one
+                loading = with_options(self._options, {"ranks": chosen.ranks})
                 batch.append((task, self._load(one, loading)))
         description = TaskDescription(operation=operation, inputs=tuple(inputs), options=chosen)
         batch.append((self._dispatcher.new_id(), description))

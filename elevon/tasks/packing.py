@@ -6,12 +6,14 @@ Pickling runs code of the caller's (``__reduce__``), which may raise anything.
 from __future__ import annotations
 
 import pickle
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from elevon.errors import DescriptionError, NotPicklable
 from elevon.frames.files.pickles import dump
 from elevon.model.checks import foreign
 
+# Of texts and numbers: larger ones go the way that counts bytes.
+_SHORT: Final = 1000
 _Piece: TypeAlias = bytes | memoryview | pickle.PickleBuffer
 
 
@@ -36,6 +38,22 @@ class _Bounded:
             )
         self.pieces.append(bytes(view))
         return view.nbytes
+
+
+def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], most: int, advice: str) -> bytes:
+    """The arguments of a call as one pickle; see ``pack``."""
+    if all(map(_is_plain, (*args, *kwargs, *kwargs.values()))):
+        return pickle.dumps((args, kwargs), pickle.HIGHEST_PROTOCOL)
+    return pack("the arguments", (args, kwargs), most, advice)
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return len(value) < _SHORT
+    if kind is int:
+        return bool(value.bit_length() < _SHORT)
+    return kind is float or kind is bool or value is None
 
 
 def pack(what: str, value: Any, most: int, advice: str) -> bytes:

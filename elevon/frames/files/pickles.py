@@ -7,7 +7,6 @@ values pickle here, because both may have cut what they send from something larg
 from __future__ import annotations
 
 import io
-import sys
 from typing import Any
 
 import cloudpickle
@@ -39,9 +38,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
     """Copies Arrow data that keeps much more alive than its own rows, and pickles the copy."""
 
     def reducer_override(self, value: Any) -> Any:
-        copy = _own(value) if "pyarrow" in sys.modules else value
-        if copy is not value:
-            return copy.__reduce_ex__(5)
+        # Asked of every object, of which most are nothing of Arrow's.
+        kind = type(value)
+        if hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__arrow_c_array__"):
+            copy = _own(value)
+            if copy is not value:
+                return copy.__reduce_ex__(5)
         return super().reducer_override(value)
 
 
