@@ -21,11 +21,11 @@
 #include <vector>
 
 #include "arrow/table.hpp"
-#include "kernel/keys/hash.hpp"
-#include "kernel/join/join.hpp"
 #include "kernel/exchange/message.hpp"
 #include "kernel/exchange/pack.hpp"
 #include "kernel/exchange/partition.hpp"
+#include "kernel/join/join.hpp"
+#include "kernel/keys/hash.hpp"
 #include "kernel/sort/sort.hpp"
 #include "kernel/take/take.hpp"
 #include "tests/hostile_stream.hpp"

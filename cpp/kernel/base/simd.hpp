@@ -1,28 +1,24 @@
-// Loops that are worth wider vectors than the baseline, chosen when the program runs: one binary
-// serves every x86-64 and aarch64 machine. Before it: nothing. After it: hash, row_map, scatter.
+// What the processor can do, asked when the program runs: one binary serves every x86-64 and
+// aarch64 machine. Loops that are worth wider vectors than the baseline lie beside their owners
+// (hash_simd and prefix_simd in keys, partition_simd in exchange), each with a portable form.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#if defined(__x86_64__)
+
+// A function that only has_avx512() may lead to. Every processor with these vectors has the two
+// small sets as well.
+#define ELEVON_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi2,popcnt")))
 
 namespace elevon::kernel {
 
-// hashes[i] = combine(hashes[i], words[i]).
-void combine_words(const std::uint64_t* words, std::int64_t count, std::uint64_t* hashes);
-
-// numbers[i] = partition_of(hashes[i], partitions).
-void number_hashes(const std::uint64_t* hashes, std::int64_t count, std::uint32_t partitions,
-                   std::uint16_t* numbers);
-
-// Whether `compress` may be called here, and pays: it looks at every row once for each partition.
-[[nodiscard]] bool can_compress(std::int64_t width, int partitions);
-
-// The most partitions for which it pays.
-inline constexpr int kCompressPartitions = 8;
-
-// Moves `count` values of `width` bytes (4 or 8): value i goes to the end of targets[numbers[i]],
-// which advances. Unless `exact`, up to 64 bytes behind each target's end are overwritten.
-void compress(const std::byte* values, std::int64_t width, const std::uint16_t* numbers,
-              std::int64_t count, int partitions, bool exact, std::byte** targets);
+[[nodiscard]] inline bool has_avx512() {
+  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") &&
+                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2") &&
+                          __builtin_cpu_supports("popcnt");
+  return has;
+}
 
 }  // namespace elevon::kernel
+
+#endif

@@ -13,8 +13,8 @@
 #include "kernel/base/bits.hpp"
 #include "kernel/base/config.hpp"
 #include "kernel/exchange/compact.hpp"
-#include "kernel/take/gather.hpp"
 #include "kernel/exchange/pack_bytes.hpp"
+#include "kernel/take/gather.hpp"
 
 namespace elevon::kernel {
 namespace {

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "arrow/table.hpp"
-#include "kernel/exchange/message.hpp"
 #include "kernel/base/parallel.hpp"
+#include "kernel/exchange/message.hpp"
 
 namespace elevon::kernel {
 

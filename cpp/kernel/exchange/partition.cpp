@@ -11,15 +11,15 @@
 #include <string>
 #include <utility>
 
-#include "kernel/exchange/compact.hpp"
 #include "kernel/base/config.hpp"
-#include "kernel/take/gather.hpp"
-#include "kernel/keys/hash.hpp"
+#include "kernel/base/stream_store.hpp"
+#include "kernel/exchange/compact.hpp"
 #include "kernel/exchange/pack.hpp"
 #include "kernel/exchange/pack_bytes.hpp"
+#include "kernel/exchange/partition_simd.hpp"
 #include "kernel/exchange/scatter.hpp"
-#include "kernel/base/simd.hpp"
-#include "kernel/base/stream_store.hpp"
+#include "kernel/keys/hash.hpp"
+#include "kernel/take/gather.hpp"
 
 namespace elevon::kernel {
 namespace {

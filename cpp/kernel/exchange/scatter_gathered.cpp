@@ -4,9 +4,9 @@
 #include <stdexcept>
 #include <utility>
 
-#include "kernel/take/gather.hpp"
 #include "kernel/exchange/pack.hpp"
 #include "kernel/exchange/scatter.hpp"
+#include "kernel/take/gather.hpp"
 
 namespace elevon::kernel {
 namespace {

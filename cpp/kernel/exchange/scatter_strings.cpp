@@ -3,9 +3,9 @@
 
 #include <cstring>
 
+#include "kernel/base/small_copy.hpp"
 #include "kernel/exchange/pack_bytes.hpp"
 #include "kernel/exchange/scatter.hpp"
-#include "kernel/base/small_copy.hpp"
 
 namespace elevon::kernel {
 namespace {

@@ -1,4 +1,4 @@
-// Scatters fixed-width values, bits and null bitmaps. Before it: scatter.hpp, simd.
+// Scatters fixed-width values, bits and null bitmaps. Before it: scatter.hpp, partition_simd.
 
 #include <algorithm>
 #include <array>
@@ -7,9 +7,9 @@
 #include <cstring>
 
 #include "kernel/base/config.hpp"
-#include "kernel/exchange/scatter.hpp"
-#include "kernel/base/simd.hpp"
 #include "kernel/base/stream_store.hpp"
+#include "kernel/exchange/partition_simd.hpp"
+#include "kernel/exchange/scatter.hpp"
 
 namespace elevon::kernel {
 namespace {

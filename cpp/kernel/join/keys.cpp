@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "kernel/base/buffer.hpp"
-#include "kernel/keys/hash.hpp"
 #include "kernel/join/words.hpp"
+#include "kernel/keys/hash.hpp"
 #include "kernel/take/take.hpp"
 
 namespace elevon::kernel {

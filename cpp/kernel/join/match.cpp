@@ -9,8 +9,8 @@
 #include <numeric>
 #include <tuple>
 
-#include "kernel/join/config.hpp"
 #include "kernel/base/parallel.hpp"
+#include "kernel/join/config.hpp"
 
 namespace elevon::kernel {
 

@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "kernel/base/parallel.hpp"
 #include "kernel/join/config.hpp"
 #include "kernel/join/scatter.hpp"
 #include "kernel/join/stream.hpp"
-#include "kernel/base/parallel.hpp"
 
 namespace elevon::kernel {
 

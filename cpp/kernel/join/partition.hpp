@@ -13,11 +13,11 @@
 #include <vector>
 
 #include "kernel/base/buffer.hpp"
+#include "kernel/base/parallel.hpp"
 #include "kernel/join/config.hpp"
 #include "kernel/join/keys.hpp"
 #include "kernel/join/pieces.hpp"
 #include "kernel/join/plan.hpp"
-#include "kernel/base/parallel.hpp"
 
 namespace elevon::kernel {
 

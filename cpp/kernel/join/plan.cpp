@@ -5,8 +5,8 @@
 #include <bit>
 #include <stdexcept>
 
-#include "kernel/join/config.hpp"
 #include "kernel/base/parallel.hpp"
+#include "kernel/join/config.hpp"
 #include "kernel/take/take.hpp"
 
 namespace elevon::kernel {

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernel/join/pieces.hpp"
 #include "kernel/base/parallel.hpp"
 #include "kernel/base/small_copy.hpp"
+#include "kernel/join/pieces.hpp"
 
 namespace elevon::kernel {
 

@@ -12,10 +12,10 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernel/join/config.hpp"
-#include "kernel/join/match.hpp"
 #include "kernel/base/parallel.hpp"
 #include "kernel/base/stream_store.hpp"
+#include "kernel/join/config.hpp"
+#include "kernel/join/match.hpp"
 
 namespace elevon::kernel {
 

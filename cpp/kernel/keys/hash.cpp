@@ -9,7 +9,7 @@
 
 #include "kernel/base/config.hpp"
 #include "kernel/base/half.hpp"
-#include "kernel/base/simd.hpp"
+#include "kernel/keys/hash_simd.hpp"
 
 namespace elevon::kernel {
 namespace {

@@ -15,11 +15,11 @@ void shift_words(Code* words, std::int64_t count, int dropped, int shift) {
 
 }  // namespace
 
-void append_coders(const SortKey& key, int threads, KeyCoders& coders) {
+void append_coders(const SortKey& key, int threads, RowSorter sorter, KeyCoders& coders) {
   const arrow::Type& type = key.column->type();
   if (type.layout == arrow::Layout::Null) return;
   if (type.layout == arrow::Layout::Dictionary) {
-    coders.push_back(make_dictionary_coder(key, threads));
+    coders.push_back(make_dictionary_coder(key, threads, sorter));
     return;
   }
   const bool fixed = type.layout == arrow::Layout::Bits || type.layout == arrow::Layout::Fixed;
@@ -35,13 +35,14 @@ void append_coders(const SortKey& key, int threads, KeyCoders& coders) {
   }
 }
 
-KeyOrder::KeyOrder(std::span<const SortKey> keys, int threads) : keys_(keys.begin(), keys.end()) {
+KeyOrder::KeyOrder(std::span<const SortKey> keys, int threads, RowSorter sorter)
+    : keys_(keys.begin(), keys.end()) {
   if (keys.empty()) throw std::invalid_argument("a sort needs at least one key column");
   rows_ = keys[0].column->length();
   const int useful = useful_threads(rows_, threads);
   for (const SortKey& key : keys) {
     first_coder_.push_back(coders_.size());
-    append_coders(key, useful, coders_);
+    append_coders(key, useful, sorter, coders_);
   }
   first_coder_.push_back(coders_.size());
   place_coders();

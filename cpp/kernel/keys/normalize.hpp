@@ -15,9 +15,9 @@ namespace elevon::kernel {
 
 class KeyOrder {
  public:
-  // Scans the keys for their ranges. All columns have one length and outlive the order.
-  // Throws std::invalid_argument for a key type that has no order.
-  KeyOrder(std::span<const SortKey> keys, int threads);
+  // Scans the keys for their ranges, and has the dictionaries of keys sorted. All columns have one
+  // length and outlive the order. Throws std::invalid_argument for a key type that has no order.
+  KeyOrder(std::span<const SortKey> keys, int threads, RowSorter sorter);
 
   [[nodiscard]] std::int64_t rows() const { return rows_; }
   // Words are below 2^bits; zero bits: every row is equal.

@@ -1,11 +1,10 @@
 // Codes of dictionary keys: the rank of the value that an index stands for.
-// Before it: normalize_key; the ranks come from the sort itself. After it: normalize.
+// Before it: normalize_key; the sort that gives the ranks is passed in. After it: normalize.
 
 #include <array>
 #include <bit>
 
-#include "kernel/keys/normalize_key.hpp"
-#include "kernel/sort/sort.hpp"
+#include "kernel/keys/normalize.hpp"
 
 namespace elevon::kernel {
 namespace {
@@ -22,12 +21,12 @@ arrow::Column values_of(const arrow::Column& column) {
 // Ranks in the key's own direction; equal entries share one. A null in the dictionary is a null.
 class Ranks {
  public:
-  Ranks(const SortKey& key, int threads) {
+  Ranks(const SortKey& key, int threads, RowSorter sorter) {
     const arrow::Column values = values_of(*key.column);
     if (values.length() == 0) return;
     const std::array<SortKey, 1> keys{SortKey{&values, key.ascending, key.nulls_first}};
-    const KeyOrder order(keys, threads);
-    const OwnedArray<std::int64_t> rows = sorted_rows(order, threads);
+    const KeyOrder order(keys, threads, sorter);
+    const OwnedArray<std::int64_t> rows = sorter(order, threads);
     of_entry_.resize(static_cast<std::size_t>(rows.size()));
     for (std::int64_t i = 0; i < rows.size(); ++i) {
       if (i > 0 && order.compare(rows[i - 1], rows[i]) != 0) ++last_;
@@ -61,7 +60,8 @@ class Ranks {
 template <typename Index>
 class DictionaryCoder final : public KeyCoder {
  public:
-  DictionaryCoder(const SortKey& key, int threads) : column_(*key.column), ranks_(key, threads) {
+  DictionaryCoder(const SortKey& key, int threads, RowSorter sorter)
+      : column_(*key.column), ranks_(key, threads, sorter) {
     bits_ = ranks_.bits();
   }
 
@@ -94,19 +94,19 @@ class DictionaryCoder final : public KeyCoder {
 };
 
 template <typename Index>
-std::unique_ptr<KeyCoder> make(const SortKey& key, int threads) {
-  return std::make_unique<DictionaryCoder<Index>>(key, threads);
+std::unique_ptr<KeyCoder> make(const SortKey& key, int threads, RowSorter sorter) {
+  return std::make_unique<DictionaryCoder<Index>>(key, threads, sorter);
 }
 
 }  // namespace
 
 // Indices are never negative, so their sign does not matter.
-std::unique_ptr<KeyCoder> make_dictionary_coder(const SortKey& key, int threads) {
+std::unique_ptr<KeyCoder> make_dictionary_coder(const SortKey& key, int threads, RowSorter sorter) {
   switch (key.column->type().width) {
-    case 1: return make<std::uint8_t>(key, threads);
-    case 2: return make<std::uint16_t>(key, threads);
-    case 4: return make<std::uint32_t>(key, threads);
-    default: return make<std::uint64_t>(key, threads);
+    case 1: return make<std::uint8_t>(key, threads, sorter);
+    case 2: return make<std::uint16_t>(key, threads, sorter);
+    case 4: return make<std::uint32_t>(key, threads, sorter);
+    default: return make<std::uint64_t>(key, threads, sorter);
   }
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "arrow/view.hpp"
+#include "kernel/base/buffer.hpp"
 #include "kernel/base/parallel.hpp"
 
 namespace elevon::kernel {
@@ -63,15 +64,22 @@ class KeyCoder {
 
 using KeyCoders = std::vector<std::unique_ptr<KeyCoder>>;
 
+class KeyOrder;
+
+// The rows of an order, first to last. Codes of a dictionary are the ranks of its values, so who
+// makes them has to sort; who sorts needs codes. The sort passes itself in (sort/sort.hpp).
+using RowSorter = OwnedArray<std::int64_t> (*)(const KeyOrder& order, int threads);
+
 // Appends the coders of one key, most significant first (a flag for nulls, words of a decimal).
 // Throws std::invalid_argument for a type that has no order (nested types, intervals).
-void append_coders(const SortKey& key, int threads, KeyCoders& coders);
+void append_coders(const SortKey& key, int threads, RowSorter sorter, KeyCoders& coders);
 
 // The parts of append_coders, by family of types.
 void append_fixed_coders(const SortKey& key, int threads, KeyCoders& coders);
 [[nodiscard]] std::unique_ptr<KeyCoder> make_null_coder(const SortKey& key);
 [[nodiscard]] std::unique_ptr<KeyCoder> make_bytes_coder(const SortKey& key, int threads);
-[[nodiscard]] std::unique_ptr<KeyCoder> make_dictionary_coder(const SortKey& key, int threads);
+[[nodiscard]] std::unique_ptr<KeyCoder> make_dictionary_coder(const SortKey& key, int threads,
+                                                              RowSorter sorter);
 
 // Calls f(array, rows within it, position of the first one counted from rows.begin) for each
 // chunk of the column that the rows touch.

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <vector>
 
-#include "kernel/keys/normalize_key.hpp"
 #include "kernel/base/parallel.hpp"
+#include "kernel/keys/normalize_key.hpp"
 #include "kernel/keys/prefix_simd.hpp"
 
 namespace elevon::kernel {

@@ -2,22 +2,16 @@
 
 #include <algorithm>
 
+#include "kernel/base/simd.hpp"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
-#define ELEVON_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi2")))
 #endif
 
 namespace elevon::kernel {
 namespace {
 
 #if defined(__x86_64__)
-
-bool has_avx512() {
-  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512dq") &&
-                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2");
-  return has;
-}
 
 // The lowest bits: as many as there are bytes, 32 at most.
 ELEVON_AVX512 inline std::uint32_t byte_mask(std::int64_t bytes) {

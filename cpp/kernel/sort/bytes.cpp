@@ -4,8 +4,8 @@
 #include <limits>
 #include <utility>
 
-#include "kernel/keys/normalize_key.hpp"
 #include "kernel/base/small_copy.hpp"
+#include "kernel/keys/normalize_key.hpp"
 #include "kernel/sort/route.hpp"
 
 namespace elevon::kernel {

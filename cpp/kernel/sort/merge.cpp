@@ -4,9 +4,9 @@
 #include <utility>
 #include <vector>
 
+#include "kernel/sort/columns.hpp"
 #include "kernel/sort/merge_order.hpp"
 #include "kernel/sort/merge_pieces.hpp"
-#include "kernel/sort/columns.hpp"
 
 namespace elevon::kernel {
 namespace {
@@ -50,7 +50,7 @@ arrow::Table merge(std::span<const arrow::Table> tables, std::span<const KeySpec
                    const SortTuning& tuning) {
   const arrow::Table table = concat_tables(tables);
   const int useful = useful_threads(table.num_rows(), threads);
-  const KeyOrder order(find_keys(table, keys), useful);
+  const KeyOrder order(find_keys(table, keys), useful, sorted_rows);
   const std::vector<std::int64_t> bounds = find_runs(tables, order);
   if (bounds.size() <= 2) return table;
   const Pieces pieces = cut_runs(order, bounds, useful, tuning);

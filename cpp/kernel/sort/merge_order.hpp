@@ -4,8 +4,8 @@
 
 #include <span>
 
-#include "kernel/sort/merge_pieces.hpp"
 #include "kernel/keys/normalize.hpp"
+#include "kernel/sort/merge_pieces.hpp"
 #include "kernel/sort/writer.hpp"
 
 namespace elevon::kernel {

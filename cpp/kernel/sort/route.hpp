@@ -10,9 +10,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernel/sort/merge_pieces.hpp"
 #include "kernel/sort/buckets.hpp"
 #include "kernel/sort/gather.hpp"
+#include "kernel/sort/merge_pieces.hpp"
 #include "kernel/sort/order.hpp"
 #include "kernel/sort/scatter.hpp"
 

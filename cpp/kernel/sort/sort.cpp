@@ -34,7 +34,7 @@ std::vector<SortKey> find_keys(const arrow::Table& table, std::span<const KeySpe
 arrow::Table sort(const arrow::Table& table, std::span<const KeySpec> keys, int threads,
                   const SortTuning& tuning) {
   const int useful = useful_threads(table.num_rows(), threads);
-  const KeyOrder order(find_keys(table, keys), useful);
+  const KeyOrder order(find_keys(table, keys), useful, sorted_rows);
   switch (find_presorted(order, useful)) {
     case Presorted::Ascending: return table;
     case Presorted::Descending: return reverse(table, useful);

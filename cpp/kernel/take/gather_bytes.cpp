@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "kernel/base/config.hpp"
-#include "kernel/take/gather.hpp"
 #include "kernel/base/small_copy.hpp"
+#include "kernel/take/gather.hpp"
 
 namespace elevon::kernel {
 namespace {

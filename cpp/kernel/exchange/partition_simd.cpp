@@ -1,26 +1,18 @@
-// The loops of simd.hpp: a portable form, and AVX-512 where the processor has it.
-
-#include "kernel/base/simd.hpp"
+#include "kernel/exchange/partition_simd.hpp"
 
 #include <utility>
 
-#include "kernel/keys/hash.hpp"
+#include "kernel/base/simd.hpp"
 #include "kernel/exchange/partition.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#define ELEVON_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt")))
 #endif
 
 namespace elevon::kernel {
 namespace {
 
 // Inlined into both forms below, so that the compiler vectorises it for each.
-[[gnu::always_inline]] inline void combine_loop(const std::uint64_t* words, std::int64_t count,
-                                                std::uint64_t* hashes) {
-  for (std::int64_t at = 0; at < count; ++at) hashes[at] = combine(hashes[at], words[at]);
-}
-
 [[gnu::always_inline]] inline void number_loop(const std::uint64_t* hashes, std::int64_t count,
                                                std::uint32_t partitions, std::uint16_t* numbers) {
   for (std::int64_t at = 0; at < count; ++at) {
@@ -29,17 +21,6 @@ namespace {
 }
 
 #if defined(__x86_64__)
-
-bool has_avx512() {
-  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  return has;
-}
-
-ELEVON_AVX512 void combine_avx512(const std::uint64_t* words, std::int64_t count,
-                                  std::uint64_t* hashes) {
-  combine_loop(words, count, hashes);
-}
 
 ELEVON_AVX512 void number_avx512(const std::uint64_t* hashes, std::int64_t count,
                                  std::uint32_t partitions, std::uint16_t* numbers) {
@@ -117,13 +98,6 @@ Compress choose(std::int64_t width, int partitions,
 #endif
 
 }  // namespace
-
-void combine_words(const std::uint64_t* words, std::int64_t count, std::uint64_t* hashes) {
-#if defined(__x86_64__)
-  if (has_avx512()) return combine_avx512(words, count, hashes);
-#endif
-  combine_loop(words, count, hashes);
-}
 
 void number_hashes(const std::uint64_t* hashes, std::int64_t count, std::uint32_t partitions,
                    std::uint16_t* numbers) {
