@@ -10,6 +10,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
+# Processes that must not outlive this script: a compilation, and what run_beside started.
+COMPILING='' BESIDE=''
+# A line for each part that ended: "passed" or "FAILED", and what. Parts that run beside write here.
+RESULTS=$(mktemp)
+trap end_run EXIT
+
 INSTALL_LIMIT_S=900
 BUILD_LIMIT_S=1800
 
@@ -37,6 +43,20 @@ quiet() {
 # fetch COMMAND...   Three tries for what depends on a network.
 fetch() {
   quiet "$INSTALL_LIMIT_S" "$@" || quiet "$INSTALL_LIMIT_S" "$@" || quiet "$INSTALL_LIMIT_S" "$@"
+}
+
+end_run() {
+  local pid
+  for pid in $COMPILING $BESIDE; do end_family "$pid"; done
+  rm -f "$RESULTS" "${BESIDE_LOG:-}"
+}
+
+# end_family PID   The process and all below it, children first.
+end_family() {
+  local child children
+  read -ra children < <(cat /proc/"$1"/task/*/children 2>/dev/null | tr '\n' ' ') || true
+  for child in "${children[@]}"; do end_family "$child"; done
+  kill "$1" 2>/dev/null || true
 }
 
 # --- Debian packages -----------------------------------------------------------------------------
@@ -105,27 +125,40 @@ ensure_env() {
   # Two scripts in one checkout take turns. The kernel drops the lock with its holder.
   exec 9>build/environment.lock
   flock -w "$BUILD_LIMIT_S" 9 || die "another set-up holds build/environment.lock"
+  ensure_interpreter "$1" 9>&-
+  # Packages come over a network meanwhile. Of them the compilation needs what is there already.
+  ensure_native "$1" 9>&- &
+  COMPILING=$!
   ensure_packages "$@" 9>&-
-  ensure_native "$1" 9>&-
+  wait "$COMPILING" || exit 1
+  COMPILING=''
   exec 9>&-
 }
 
-# A stamp's lines: the interpreter and place, the hash of pyproject.toml, the extras.
+# ensure_interpreter ENVIRONMENT   An environment of this interpreter with what compiles the module.
+ensure_interpreter() {
+  local env=$1 stamp=$1/elevon.stamp base requirements
+  base="$PWD $("$PYTHON" -c 'import sys; print(sys.executable, sys.version.split()[0])')"
+  if [ -f "$stamp" ] && [ "$(sed -n 1p "$stamp")" = "$base" ]; then return; fi
+  say "making $env"
+  "$PYTHON" -m venv --clear "$env"
+  mapfile -t requirements < <(sed -n 's/^build = \[\(.*\)\]$/\1/p' pyproject.toml |
+    tr ',' '\n' | tr -d '" ')
+  fetch "$env/bin/python" -m pip install --no-input --disable-pip-version-check "${requirements[@]}"
+  printf '%s\n' "$base" "no packages yet" build >"$stamp"
+}
+
+# ensure_packages ENVIRONMENT EXTRA...   A stamp's lines: the interpreter and place, the hash of
+# pyproject.toml, the extras.
 ensure_packages() {
   local env=$1 stamp=$1/elevon.stamp base hash had extras
   shift
-  base="$PWD $("$PYTHON" -c 'import sys; print(sys.executable, sys.version.split()[0])')"
+  base=$(sed -n 1p "$stamp")
   hash=$(sha256sum <pyproject.toml)
-  if [ -f "$stamp" ] && [ "$(sed -n 1p "$stamp")" = "$base" ]; then
-    had=$(sed -n 3p "$stamp")
-  else
-    had=build
-    say "making $env"
-    "$PYTHON" -m venv --clear "$env"
-  fi
+  had=$(sed -n 3p "$stamp")
   # Extras add up, so that scripts/demo after scripts/test changes nothing.
   extras=$(printf '%s\n' "${had// /$'\n'}" "$@" | sort -u | paste -sd' ')
-  if [ "$extras" = "$had" ] && [ -f "$stamp" ] && [ "$(sed -n 2p "$stamp")" = "$hash" ]; then return; fi
+  if [ "$extras" = "$had" ] && [ "$(sed -n 2p "$stamp")" = "$hash" ]; then return; fi
   say "installing packages into $env: $extras"
   rm -f "$stamp"
   # ensure_native compiles, for all environments at once.
@@ -155,21 +188,40 @@ ensure_native() {
 
 # --- Parts of a run ------------------------------------------------------------------------------
 
-FAILED=()
-
-# part NAME COMMAND...   Runs one part of a script; what fails is kept in FAILED, and the rest runs.
+# part NAME COMMAND...   Runs one part of a script. What fails is told by verdict, and the rest runs.
 part() {
-  local name=$1 began=$SECONDS status=0
+  local name=$1 began=$SECONDS status=0 outcome=passed
   shift
   say "== $name"
   "$@" || status=$?
-  if [ "$status" -ne 0 ]; then FAILED+=("$name (status $status)"); fi
-  say "== $name: $([ "$status" -eq 0 ] && echo passed || echo FAILED) in $((SECONDS - began)) s"
+  if [ "$status" -ne 0 ]; then outcome="FAILED (status $status)"; fi
+  say "== $name: $outcome in $((SECONDS - began)) s"
+  printf '%s: %s, %d s\n' "$outcome" "$name" $((SECONDS - began)) >>"$RESULTS"
 }
 
-# verdict   Says what failed, and fails if anything did.
+# run_beside FUNCTION   Runs parts that only compute beside those that mostly wait. They get what
+# the others leave of the cores, so the others' limits of time hold; wait_beside shows their output.
+run_beside() {
+  BESIDE_LOG=$(mktemp)
+  (
+    renice -n 19 -p "$BASHPID" >/dev/null
+    "$@"
+  ) >"$BESIDE_LOG" 2>&1 &
+  BESIDE=$!
+}
+
+wait_beside() {
+  local status=0
+  say "== waiting for the parts that run beside"
+  wait "$BESIDE" || status=$?
+  BESIDE=''
+  cat "$BESIDE_LOG" >&2
+  if [ "$status" -ne 0 ]; then printf 'FAILED (status %s): parts beside\n' "$status" >>"$RESULTS"; fi
+}
+
+# verdict   Says how each part ended, and fails if any failed.
 verdict() {
-  if [ ${#FAILED[@]} -eq 0 ]; then return; fi
-  printf 'FAILED: %s\n' "${FAILED[@]}" >&2
-  return 1
+  say "== all parts, in the order they ended"
+  cat "$RESULTS" >&2
+  ! grep -q '^FAILED' "$RESULTS"
 }

@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         settings.register_profile("elevon", deadline=None, derandomize=REQUIRE_ALL, print_blob=True)
         settings.register_profile("elevon-slow", settings.get_profile("elevon"), max_examples=12)
+        settings.register_profile("elevon-quick", settings.get_profile("elevon"), max_examples=12)
         settings.load_profile("elevon-slow" if NATIVE else "elevon")
     if NATIVE:
         load_native(NATIVE)
