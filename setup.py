@@ -30,7 +30,11 @@ if os.environ.get("ELEVON_SANITIZE") == "1":
 # As system headers: their shadowed names are not our warnings.
 FLAGS += [f"-isystem{path}" for path in (pybind11.get_include(), sysconfig.get_path("include"))]
 
-SOURCES = sorted(str(path) for path in Path("cpp").rglob("*.cpp") if "tests" not in path.parts)
+# The bindings are compiled as one source, which includes the others.
+SOURCES = ["cpp/bindings/all.cpp"]
+SOURCES += sorted(
+    str(path) for path in Path("cpp").rglob("*.cpp") if not {"bindings", "tests"} & set(path.parts)
+)
 
 
 def needs_recompile(object_file: str, source: str) -> bool:

@@ -112,3 +112,10 @@ def test_a_header_is_named_from_the_root_of_cpp() -> None:
     }
 
     assert bare == {}
+
+
+def test_all_sources_of_the_bindings_are_compiled() -> None:
+    bindings = CPP / "bindings"
+    others = {f"bindings/{path.name}" for path in bindings.glob("*.cpp")} - {"bindings/all.cpp"}
+
+    assert set(included((bindings / "all.cpp").read_text())) == others
