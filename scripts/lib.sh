@@ -10,11 +10,13 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
-# Processes that must not outlive this script: a compilation, and what run_beside started.
-COMPILING='' BESIDE=''
+# Processes that must not outlive this script: a compilation, what run_beside and limited started.
+COMPILING='' BESIDE='' LIMITED=''
 # A line for each part that ended: "passed" or "FAILED", and what. Parts that run beside write here.
 RESULTS=$(mktemp)
 trap end_run EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 INSTALL_LIMIT_S=900
 BUILD_LIMIT_S=1800
@@ -40,6 +42,19 @@ quiet() {
   return "$status"
 }
 
+# limited LIMIT_S COMMAND...   The command in a process group of its own, which ends at the limit, or
+# when this script is interrupted: a shell hears of that only while it waits for a job.
+limited() {
+  local status=0
+  set -m  # else a job would ignore interrupts, and all that it starts as well
+  timeout --kill-after=30 "$@" &
+  set +m
+  LIMITED=$!
+  wait "$LIMITED" || status=$?
+  LIMITED=''
+  return "$status"
+}
+
 # fetch COMMAND...   Three tries for what depends on a network.
 fetch() {
   quiet "$INSTALL_LIMIT_S" "$@" || quiet "$INSTALL_LIMIT_S" "$@" || quiet "$INSTALL_LIMIT_S" "$@"
@@ -47,7 +62,7 @@ fetch() {
 
 end_run() {
   local pid
-  for pid in $COMPILING $BESIDE; do end_family "$pid"; done
+  for pid in $COMPILING $BESIDE $LIMITED; do end_family "$pid"; done
   rm -f "$RESULTS" "${BESIDE_LOG:-}"
 }
 
@@ -203,10 +218,13 @@ part() {
 # the others leave of the cores, so the others' limits of time hold; wait_beside shows their output.
 run_beside() {
   BESIDE_LOG=$(mktemp)
+  set -m  # as in limited
   (
+    set +m
     renice -n 19 -p "$BASHPID" >/dev/null
     "$@"
   ) >"$BESIDE_LOG" 2>&1 &
+  set +m
   BESIDE=$!
 }
 
