@@ -95,3 +95,11 @@ def test_nothing_waits_by_sleeping() -> None:
     ]
 
     assert calls == []
+
+
+def test_every_test_and_helper_has_a_room() -> None:
+    loose = [path.name for path in (ROOT / "tests").glob("*.py")]
+    helpers = [name(path) for path in (ROOT / "tests/support").glob("test_*.py")]
+
+    assert loose == ["conftest.py"]
+    assert helpers == []
