@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from elevon import _native
 from elevon.errors import DescriptionError, SchemaError
+from elevon.frames.schema.dictionaries import plain_dictionaries
 from elevon.frames.schema.join_plan import cast_keys, find_column, plan_join, run_join
 from elevon.frames.schema.sort_plan import plan_sort
 
@@ -58,7 +59,7 @@ def join(
         SchemaError: a key column is missing, or two keys have no common type.
         TypeError: an argument is no table.
     """
-    left_table, right_table = as_table(left), as_table(right)
+    left_table, right_table = _rows(left), _rows(right)
     left_names, right_names = _key_names(left_table, right_table, on, left_on, right_on)
     plan = plan_join(left_table.schema, right_table.schema, left_names, right_names, how, suffixes)
     return run_join(
@@ -94,7 +95,7 @@ def sort(
         SchemaError: a key column is missing or has no order.
         TypeError: ``table`` is no table.
     """
-    rows = as_table(table)
+    rows = _rows(table)
     return plan_sort(rows.schema, by, ascending, na_position).sort(rows, _threads(threads))
 
 
@@ -113,7 +114,7 @@ def take(table: object, indices: object, threads: int | None = None) -> pa.Table
         ValueError: a position is out of range, or no integer.
         TypeError: ``table`` is no table.
     """
-    rows = as_table(table)
+    rows = _rows(table)
     positions = indices if _speaks_arrow(indices) else pa.array(indices, pa.int64())
     return pa.table(_native.take(rows, positions, _threads(threads)))
 
@@ -138,7 +139,7 @@ def hash_rows(
         SchemaError: a column is missing.
         TypeError: ``table`` is no table.
     """
-    rows = as_table(table)
+    rows = _rows(table)
     names = rows.column_names if on is None else _listed(on)
     columns = [find_column(rows.schema, name, "the table") for name in names]
     return pa.table(_native.hash_rows(rows, columns, _threads(threads)))["hash"]
@@ -166,6 +167,10 @@ def as_table(source: object) -> pa.Table:
         f"expected a table with __arrow_c_stream__ (pyarrow, pandas, polars, DuckDB), "
         f"got {type(source).__name__}"
     )
+
+
+def _rows(source: object) -> pa.Table:
+    return plain_dictionaries(as_table(source))
 
 
 def _speaks_arrow(source: object) -> TypeGuard[_native.ArrowStream]:

@@ -1,0 +1,56 @@
+"""What a dictionary-encoded column means: its values, whatever the dictionary looks like.
+
+A null among the dictionary's values is a null of the column: operators look for nulls in the
+indices only. Values that are views become plain text or bytes, which every kernel knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as t
+
+
+def plain_dictionaries(table: pa.Table) -> pa.Table:
+    """The same rows, with every null of a dictionary column in its indices.
+
+    Args:
+        table: any table; only columns that are dictionaries themselves are looked at.
+
+    Returns:
+        A table that shares all columns that are plain already; a dictionary of views has the type
+        of a dictionary of text or bytes.
+    """
+    for number, field in enumerate(table.schema):
+        if t.is_dictionary(field.type):
+            column = _plain_column(table.column(number), plain_type(field.type))
+            if column is not table.column(number):
+                table = table.set_column(number, field.with_type(column.type), column)
+    return table
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type that a column of this type has afterwards."""
+    if not t.is_dictionary(kind):
+        return kind
+    values = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind.value_type)
+    return kind if values is None else pa.dictionary(kind.index_type, values, kind.ordered)
+
+
+def _plain_column(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.ChunkedArray[Any]:
+    if column.type == kind and not any(chunk.dictionary.null_count for chunk in column.chunks):
+        return column
+    return pa.chunked_array([_plain_chunk(chunk, kind) for chunk in column.chunks], kind)
+
+
+def _plain_chunk(chunk: Any, kind: pa.DataType) -> Any:
+    indices, values = chunk.indices, chunk.dictionary.cast(kind.value_type)
+    if values.null_count:
+        valid = values.is_valid()
+        numbers = pc.subtract(pc.cumulative_sum(valid.cast(pa.int64())), 1)
+        renumbered = pc.if_else(valid, numbers, pa.scalar(None, pa.int64()))
+        indices = renumbered.take(indices).cast(kind.index_type)
+        values = values.drop_null()
+    return pa.DictionaryArray.from_arrays(indices, values, ordered=kind.ordered)
