@@ -83,6 +83,11 @@ struct Type {
   }
 };
 
+// Whether the places of a dictionary's entries are their order; else their values are.
+[[nodiscard]] inline bool is_ordered(const Type& type) {
+  return type.layout == Layout::Dictionary && (type.flags & ARROW_FLAG_DICTIONARY_ORDERED) != 0;
+}
+
 // Throws std::invalid_argument: a malformed or unsupported format (unions, run-end encoded).
 [[nodiscard]] TypePtr parse_type(const ArrowSchema& schema);
 [[nodiscard]] Field parse_field(const ArrowSchema& schema);

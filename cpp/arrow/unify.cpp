@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <stdexcept>
 #include <string_view>
@@ -239,6 +241,29 @@ ArrayPtr with_dictionary(const Array& chunk, const ArrayPtr& dictionary) {
   return result;
 }
 
+// In which turn the chunks' entries are put together: as they come, but of ordered dictionaries the
+// largest first, because the others may be parts of it.
+std::vector<std::size_t> in_turn(const Type& type, const std::vector<ArrayPtr>& chunks) {
+  std::vector<std::size_t> turn(chunks.size());
+  std::iota(turn.begin(), turn.end(), std::size_t{0});
+  if (is_ordered(type)) {
+    std::ranges::stable_sort(turn, std::greater{},
+                             [&](std::size_t at) { return chunks[at]->dictionary->length; });
+  }
+  return turn;
+}
+
+// The entries of every chunk have to come in the same order in the dictionary of all.
+void check_one_order(const std::vector<std::vector<std::int64_t>>& mappings) {
+  for (const auto& mapping : mappings) {
+    if (!std::ranges::is_sorted(mapping)) {
+      throw std::invalid_argument(
+          "ordered dictionaries of different chunks put their values in different orders; cast the "
+          "column to one dictionary, or to one that is not ordered");
+    }
+  }
+}
+
 std::vector<ArrayPtr> merge_dictionaries(const Type& type, const std::vector<ArrayPtr>& chunks) {
   if (!comparable(*type.dictionary)) {
     throw std::invalid_argument("chunks with different dictionaries of " +
@@ -246,12 +271,16 @@ std::vector<ArrayPtr> merge_dictionaries(const Type& type, const std::vector<Arr
   }
   Union all(type.dictionary);
   std::vector<std::vector<std::int64_t>> mappings;
-  for (const ArrayPtr& chunk : chunks) mappings.push_back(all.add(*chunk->dictionary));
+  mappings.resize(chunks.size());
+  for (const std::size_t index : in_turn(type, chunks)) {
+    mappings[index] = all.add(*chunks[index]->dictionary);
+  }
   if (all.size() > max_entries(type)) {
     throw std::invalid_argument("the chunks' dictionaries together have " +
                                 std::to_string(all.size()) +
                                 " values, too many for the index type; cast the column");
   }
+  if (is_ordered(type)) check_one_order(mappings);
   const ArrayPtr dictionary = all.build();
   std::vector<ArrayPtr> result;
   for (std::size_t index = 0; index < chunks.size(); ++index) {

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from elevon import _native
 from elevon.errors import DescriptionError, SchemaError
-from elevon.frames.schema.dictionaries import plain_dictionaries
 from elevon.frames.schema.join_plan import cast_keys, find_column, plan_join, run_join
+from elevon.frames.schema.plain import plain_columns
 from elevon.frames.schema.sort_plan import plan_sort
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def as_table(source: object) -> pa.Table:
 
 
 def _rows(source: object) -> pa.Table:
-    return plain_dictionaries(as_table(source))
+    return plain_columns(as_table(source))
 
 
 def _speaks_arrow(source: object) -> TypeGuard[_native.ArrowStream]:

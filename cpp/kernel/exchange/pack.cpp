@@ -26,7 +26,8 @@ using Pieces = std::vector<ArrayPtr>;
 
 // Whether the rows' dictionary is far larger than what the rows can use of it.
 bool has_idle_entries(const arrow::Type& type, const Pieces& pieces) {
-  if (type.layout != Layout::Dictionary || pieces.empty()) return false;
+  // Parts of an ordered dictionary would not tell its order to those who put them together.
+  if (type.layout != Layout::Dictionary || pieces.empty() || is_ordered(type)) return false;
   const ArrayPtr& dictionary = pieces.front()->dictionary;
   const std::int64_t rows = total_length(pieces);
   if (dictionary->length > config::kIdleEntries * rows) return true;

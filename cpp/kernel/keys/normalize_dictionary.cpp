@@ -18,12 +18,17 @@ arrow::Column values_of(const arrow::Column& column) {
   return {std::move(field), {column.dictionary()}};
 }
 
-// Ranks in the key's own direction; equal entries share one. A null in the dictionary is a null.
+// Ranks in the key's own direction: of the values, where equal entries share one, or of the entries'
+// places where the dictionary says that it is in order. A null in the dictionary is a null.
 class Ranks {
  public:
   Ranks(const SortKey& key, int threads, RowSorter sorter) {
     const arrow::Column values = values_of(*key.column);
     if (values.length() == 0) return;
+    if (is_ordered(key.column->type()) && values.null_count() == 0) {
+      rank_by_place(static_cast<std::size_t>(values.length()), key);
+      return;
+    }
     const std::array<SortKey, 1> keys{SortKey{&values, key.ascending, key.nulls_first}};
     const KeyOrder order(keys, threads, sorter);
     const OwnedArray<std::int64_t> rows = sorter(order, threads);
@@ -40,6 +45,16 @@ class Ranks {
   [[nodiscard]] int bits() const { return static_cast<int>(std::bit_width(last_)); }
 
  private:
+  void rank_by_place(std::size_t entries, const SortKey& key) {
+    const Code base = key.nulls_first ? 1 : 0;
+    of_entry_.resize(entries);
+    for (std::size_t entry = 0; entry < entries; ++entry) {
+      of_entry_[entry] = base + (key.ascending ? entry : entries - 1 - entry);
+    }
+    last_ = entries;
+    null_ = key.nulls_first ? 0 : last_;
+  }
+
   // Null entries rank first or last already, so they can share the rank of null rows; without any,
   // that rank is added.
   void place_null(const arrow::Column& values, bool first) {

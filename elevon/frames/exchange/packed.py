@@ -5,30 +5,14 @@ A message is contiguous and holds the rows' own bytes, whatever larger table the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from elevon import _native
 from elevon.comm.protocol import Array
-from elevon.errors import SchemaError, UsageError
-from elevon.frames.exchange.agreement import spell
-
-
-@contextmanager
-def told(what: str, schema: pa.Schema) -> Iterator[None]:
-    """Turn what the kernels refuse for its values, not for its types, into an error of ours."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except ValueError as error:
-        raise SchemaError(
-            f"{what}: {error}; the columns are {spell(schema)}. A dictionary that outgrows its "
-            f"index type needs a wider one (int32), 2 GiB of text in one row large_string"
-        ) from error
+from elevon.frames.schema.kernel_errors import told
 
 
 def unpack(schema: pa.Schema, messages: Sequence[Array]) -> pa.Table:

@@ -22,8 +22,9 @@ from elevon import _native
 from elevon.comm.protocol import Array, Communicator
 from elevon.frames.exchange.agreement import agree, spell
 from elevon.frames.exchange.own_bytes import own_bytes
-from elevon.frames.exchange.packed import bytes_of, told, unpack, whole
+from elevon.frames.exchange.packed import bytes_of, unpack, whole
 from elevon.frames.schema.join_plan import check_columns
+from elevon.frames.schema.kernel_errors import told
 
 #: What a rank sends in one round. Large enough that a collective's cost (some 50 us) does not show,
 #: small enough that two rounds are little beside tables for which memory matters.

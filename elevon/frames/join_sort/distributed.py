@@ -46,6 +46,7 @@ from elevon.frames.memory.budget import (
     sort_need,
 )
 from elevon.frames.schema.join_plan import run_join
+from elevon.frames.schema.plain import plain_columns
 from elevon.frames.schema.sort_plan import plan_sort
 
 Route: TypeAlias = Literal["shuffle", "replicate_left", "replicate_right"]
@@ -138,6 +139,8 @@ def place_join(
         CommunicatorError: the group failed.
     """
 
+    left, right = plain_columns(left), plain_columns(right)
+
     def prepare() -> JoinWork:
         return prepare_join(
             left, right, left_on, right_on, how, suffixes, nulls_equal,
@@ -200,6 +203,8 @@ def sort(
         ResourceError: the disk is full.
         CommunicatorError: the group failed.
     """
+
+    table = plain_columns(table)
 
     def prepare() -> SortWork:
         check_memory(memory_bytes)

@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from elevon import _native
 from elevon.comm.protocol import Communicator
-from elevon.frames.exchange.packed import bytes_of, told, unpack
+from elevon.frames.exchange.packed import bytes_of, unpack
 from elevon.frames.exchange.shuffle import shuffle_rounds
 from elevon.frames.memory.budget import FEWEST_ROWS, MOST_PARTITIONS, trim
 from elevon.frames.memory.spill import Piece, Spill
+from elevon.frames.schema.kernel_errors import told
 
 #: What finding the equal rows of a table takes, as a multiple of its rows: keys in a plain form,
 #: the same in order, and the numbers of rows and groups (measured: 1.5 to 3.5).

@@ -1,7 +1,9 @@
 """What a dictionary-encoded column means: its values, whatever the dictionary looks like.
 
 A null among the dictionary's values is a null of the column: operators look for nulls in the
-indices only. Values that are views become plain text or bytes, which every kernel knows.
+indices only. Values that are views become plain text or bytes, which every kernel knows. Nested
+values are not kept in a dictionary, because no two dictionaries of them can become one. The order
+of an ordered dictionary is the kernels' business (``is_ordered`` in cpp/arrow/type.hpp).
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ def plain_dictionaries(table: pa.Table) -> pa.Table:
     """
     for number, field in enumerate(table.schema):
         if t.is_dictionary(field.type):
-            column = _plain_column(table.column(number), plain_type(field.type))
-            if column is not table.column(number):
+            given = table.column(number)
+            column = _plain_column(given, plain_type(field.type))
+            if column is not given:
                 table = table.set_column(number, field.with_type(column.type), column)
     return table
 
@@ -35,8 +38,31 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     """The type that a column of this type has afterwards."""
     if not t.is_dictionary(kind):
         return kind
+    if t.is_nested(kind.value_type):
+        return kind.value_type
     values = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind.value_type)
     return kind if values is None else pa.dictionary(kind.index_type, values, kind.ordered)
+
+
+def as_dictionary(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.ChunkedArray[Any]:
+    """A plain column of the dictionary's values as that dictionary, unordered.
+
+    Args:
+        column: values of the dictionary's value type, or a dictionary of these.
+        kind: a dictionary type.
+
+    Raises:
+        ArrowInvalid: there are more values than the index type can address.
+    """
+    if not t.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    chunks = [
+        pa.DictionaryArray.from_arrays(
+            chunk.indices.cast(kind.index_type), chunk.dictionary, ordered=kind.ordered
+        )
+        for chunk in column.unify_dictionaries().chunks
+    ]
+    return pa.chunked_array(chunks, kind)
 
 
 def _plain_column(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.ChunkedArray[Any]:
@@ -46,6 +72,8 @@ def _plain_column(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.Chunked
 
 
 def _plain_chunk(chunk: Any, kind: pa.DataType) -> Any:
+    if not t.is_dictionary(kind):
+        return chunk.dictionary.take(chunk.indices)
     indices, values = chunk.indices, chunk.dictionary.cast(kind.value_type)
     if values.null_count:
         valid = values.is_valid()

@@ -14,10 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.types as t
 
 from elevon import _native
-from elevon.errors import DescriptionError, SchemaError
+from elevon.errors import DescriptionError, ResourceError, SchemaError
+from elevon.frames.schema.dictionaries import as_dictionary
+from elevon.frames.schema.kernel_errors import told
 from elevon.frames.schema.key_types import common_key_type, is_carried_type
 from elevon.model.operations import HOWS
 
@@ -133,17 +137,36 @@ def run_join(
 
     Returns:
         The joined rows, with ``plan.schema``.
+
+    Raises:
+        ResourceError: the result does not fit into memory.
     """
-    joined = pa.table(
-        _native.hash_join(
-            left, right, plan.left_on, plan.right_on, plan.how, plan.output, nulls_equal, threads
-        )
-    )
+    request = plan.left_on, plan.right_on, plan.how, plan.output
+    try:
+        with told("rows cannot be joined", left.schema, right.schema):
+            joined = pa.table(_native.hash_join(left, right, *request, nulls_equal, threads))
+    except MemoryError as error:
+        raise ResourceError(
+            f"join: there is no memory for the result: {left.num_rows:,} left and "
+            f"{right.num_rows:,} right rows have {_pairs(plan, left, right):,} pairs of equal keys "
+            f"on this rank. Are the keys complete? If so, use more ranks, or aggregate first"
+        ) from error
     columns = [
         _cast(column, field.type, field.name)
         for column, field in zip(joined.columns, plan.schema, strict=True)
     ]
     return pa.Table.from_arrays(columns, schema=plan.schema)
+
+
+def _pairs(plan: JoinPlan, left: pa.Table, right: pa.Table) -> int:
+    """How many pairs of rows have equal keys, as far as their hashes tell."""
+    (left_hashes, left_counts), (right_hashes, right_counts) = (
+        np.unique(pa.table(_native.hash_rows(table, on, 1))["hash"].to_numpy(), return_counts=True)
+        for table, on in ((left, plan.left_on), (right, plan.right_on))
+    )
+    _, at_left, at_right = np.intersect1d(left_hashes, right_hashes, True, return_indices=True)
+    pairs = left_counts[at_left].astype(object) * right_counts[at_right]
+    return int(pairs.sum())
 
 
 def check_columns(schema: pa.Schema) -> None:
@@ -283,9 +306,24 @@ def _cast(column: pa.ChunkedArray[Any], kind: pa.DataType, name: str) -> pa.Chun
     if column.type == kind:
         return column
     try:
-        return column.cast(kind)
-    except pa.ArrowInvalid as error:
+        return _converted(column, kind)
+    except pa.ArrowException as error:
         raise SchemaError(
             f"column {name!r} ({column.type}) has a value that {kind} cannot hold, "
             f"which is the type it shares with its partner: {error}"
         ) from error
+
+
+def _converted(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.ChunkedArray[Any]:
+    """The column as another type; back to a type that Arrow does not cast to, too."""
+    if t.is_null(kind):
+        # The key of a side whose values are all null: what is left of it are nulls.
+        return pa.chunked_array([pa.nulls(len(column))], kind)
+    if t.is_dictionary(kind):
+        return as_dictionary(_converted(column, kind.value_type), kind)
+    if t.is_dictionary(column.type):
+        column = pa.chunked_array(
+            [chunk.dictionary.take(chunk.indices) for chunk in column.chunks],
+            column.type.value_type,
+        )
+    return column if column.type == kind else column.cast(kind)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from elevon import _native
 from elevon.errors import DescriptionError, SchemaError
 from elevon.frames.schema.join_plan import check_columns, find_column
+from elevon.frames.schema.kernel_errors import told
 from elevon.frames.schema.key_types import is_key_type
 
 
@@ -26,11 +27,13 @@ class Order:
 
     def sort(self, table: pa.Table, threads: int = 1) -> pa.Table:
         """The rows in this order; equal rows keep theirs."""
-        return pa.table(_native.sort(table, self.by, self.ascending, self.nulls_first, threads))
+        with told("rows cannot be sorted", table.schema):
+            return pa.table(_native.sort(table, self.by, self.ascending, self.nulls_first, threads))
 
     def merge(self, runs: Sequence[pa.Table], threads: int = 1) -> pa.Table:
         """One run out of several; equal rows in the order of the runs."""
-        return pa.table(_native.merge(runs, self.by, self.ascending, self.nulls_first, threads))
+        with told("runs cannot be merged", *(run.schema for run in runs[:1])):
+            return pa.table(_native.merge(runs, self.by, self.ascending, self.nulls_first, threads))
 
     def of_keys(self) -> Order:
         """The same order for a table of the key columns alone."""
