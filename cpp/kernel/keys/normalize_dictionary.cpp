@@ -18,8 +18,9 @@ arrow::Column values_of(const arrow::Column& column) {
   return {std::move(field), {column.dictionary()}};
 }
 
-// Ranks in the key's own direction: of the values, where equal entries share one, or of the entries'
-// places where the dictionary says that it is in order. A null in the dictionary is a null.
+// Ranks in the key's own direction: of the values, where equal entries share one, or of the
+// entries' places where the dictionary says that it is in order. A null in the dictionary is a
+// null.
 class Ranks {
  public:
   Ranks(const SortKey& key, int threads, RowSorter sorter) {
