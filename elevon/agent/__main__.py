@@ -1,7 +1,7 @@
 """``python -m elevon.agent DIRECTORY``: one pilot's agent.
 
-The directory holds ``pilot.json`` (mode 0600: keys and description), written by whoever started
-this. ``--ready-fd N`` names a pipe that gets one line once clients can connect.
+The directory holds ``pilot.json`` (mode 0600: keys and description), written by the program
+that starts this. ``--ready-fd N`` names a pipe that gets one line once clients can connect.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class ClientTable:
                 self.started = max(self.started, heard)
 
     def abandoned(self, now: float) -> bool:
-        """Whether nobody is left who could want the pilot."""
+        """Whether no client is left that could want the pilot."""
         if self._heard or self._detached:
             return False
         return now - self.started > self.grace_s

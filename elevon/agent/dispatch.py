@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from elevon.agent.pool.processes import RankProcess, RankTable
+from elevon.agent.pool.processes import ProcessTable, RankProcess
 from elevon.agent.scheduling.events import InputSlice, StartGang
 from elevon.model.operations import Call
 from elevon.wire.messages import RunTask, Slice
@@ -33,11 +33,11 @@ class FunctionStore:
 
 
 def run_messages(
-    command: StartGang, ranks: RankTable, functions: FunctionStore
+    command: StartGang, ranks: ProcessTable, functions: FunctionStore
 ) -> Iterator[tuple[RankProcess, RunTask]]:
     """The messages that start an attempt, one per member, in gang order."""
     description = command.submission.description
-    for position, rank in enumerate(command.ranks):
+    for group_rank, rank in enumerate(command.ranks):
         process = ranks[rank]
         function = b""
         if isinstance(description.operation, Call):
@@ -50,11 +50,12 @@ def run_messages(
                 attempt=command.attempt,
                 operation=description.operation,
                 members=command.ranks,
-                position=position,
-                context=command.context,
+                group_rank=group_rank,
+                communicator_id=command.communicator_id,
                 evict=command.evict,
                 inputs=tuple(
-                    tuple(_slice(piece) for piece in pieces) for pieces in command.inputs[position]
+                    tuple(_slice(piece) for piece in pieces)
+                    for pieces in command.inputs[group_rank]
                 ),
                 values=command.values,
                 schemas=command.schemas,

@@ -313,7 +313,7 @@ class Reactor:
 
     def _abort_gang(self, command: AbortGang) -> None:
         interrupt = Interrupt(
-            command.task, command.attempt, command.reason, command.position, command.lost
+            command.task, command.attempt, command.reason, command.group_rank, command.lost
         )
         for rank in command.ranks:
             if rank in self._world.ranks:

@@ -104,7 +104,7 @@ class Executor:
             current = self._current
             if current is not None and (current.task, current.attempt) == attempt:
                 self.world.interrupt(
-                    current.context, message.reason, _blamed(message), message.lost
+                    current.communicator_id, message.reason, _blamed(message), message.lost
                 )
                 return
             # Either it has ended here already, or this word has overtaken its RunTask, which comes
@@ -127,8 +127,8 @@ class Executor:
             outcome = self._carry_out(message, job, timed, watch)
         except BaseException as error:  # noqa: BLE001 - the border: told to the agent
             outcome = PartOutcome(failure=self._failure(message, error))
-            if timed is not None and message.context:
-                timed.abort(f"rank {message.position} failed: {error_text(error)}")
+            if timed is not None and message.communicator_id:
+                timed.abort(f"rank {message.group_rank} failed: {error_text(error)}")
         finally:
             self._leave(timed)
         watch.stamp("finished")
@@ -166,7 +166,7 @@ class Executor:
     def _open(self, message: RunTask) -> Communicator:
         if message.evict:
             self.world.evict(message.evict)
-        return self.world.open_group(message.members, message.context, message.timeout_s)
+        return self.world.open_group(message.members, message.communicator_id, message.timeout_s)
 
     def _leave(self, timed: TimedCommunicator | None) -> None:
         with self._lock:
@@ -184,7 +184,7 @@ class Executor:
         kind = message.operation.result
         if kind == "partitions":
             return self._keep(message, result, inputs)
-        wanted = message.position == 0 or kind == "value of each rank"
+        wanted = message.group_rank == 0 or kind == "value of each rank"
         return PartOutcome(value=_encode_value(result) if wanted else b"")
 
     def _inputs(self, message: RunTask) -> Inputs:
@@ -202,8 +202,8 @@ class Executor:
 
     def _load(self, message: RunTask, operation: Load) -> Any:
         size = len(message.members)
-        start = operation.rows * message.position // size
-        end = operation.rows * (message.position + 1) // size
+        start = operation.rows * message.group_rank // size
+        end = operation.rows * (message.group_rank + 1) // size
         piece = Slice(message.task, operation.address, start, end - start)
         return self._store.collect([piece], b"")
 
@@ -228,7 +228,7 @@ class Executor:
             result = narrowed(result, table) if isinstance(table, pa.Table) else result
         result = owned(result)
         self._store.put(message.task, result, placed.layout)
-        schema = schema_to_bytes(result.schema) if message.position == 0 else b""
+        schema = schema_to_bytes(result.schema) if message.group_rank == 0 else b""
         return PartOutcome(rows=result.num_rows, nbytes=own_bytes(result), schema=schema)
 
     def _failure(self, message: RunTask, error: BaseException) -> Failure:
@@ -236,10 +236,10 @@ class Executor:
         return Failure(
             kind=_kind_of(error),
             message=(
-                f"task {message.task} ({message.name}) failed on rank {message.position} of "
+                f"task {message.task} ({message.name}) failed on rank {message.group_rank} of "
                 f"{len(message.members)} at {self._host}: {error_text(error)}{refused}"
             ),
-            rank=message.position,
+            rank=message.group_rank,
             host=self._host,
             traceback=traceback_text(error),
             exception=exception,
@@ -248,7 +248,7 @@ class Executor:
 
 
 def _blamed(message: Interrupt) -> int | None:
-    return message.position if message.position >= 0 else None
+    return message.group_rank if message.group_rank >= 0 else None
 
 
 def _kind_of(error: BaseException) -> FailureKind:

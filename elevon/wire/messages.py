@@ -179,7 +179,7 @@ class Slice(_Message, frozen=True):
 class RunTask(_Message, frozen=True):
     """One member's part of an attempt.
 
-    ``members`` are the gang's ranks in order, ``position`` is the receiver's place among them.
+    ``members`` are the gang's ranks in order, ``group_rank`` is the receiver's place among them.
     ``inputs[i]`` are the slices of input i; a value input has none and its pickled value stands in
     ``values[i]``. ``function`` is the pickled function where the rank has not had it yet.
     ``memory_bytes`` is the rank's budget for working memory, 0 where there is none.
@@ -190,8 +190,8 @@ class RunTask(_Message, frozen=True):
     attempt: int
     operation: Operation
     members: tuple[RankId, ...]
-    position: int
-    context: int
+    group_rank: int
+    communicator_id: int
     evict: tuple[int, ...]
     inputs: tuple[tuple[Slice, ...], ...]
     values: tuple[bytes, ...]
@@ -221,13 +221,13 @@ WorkMessage: TypeAlias = RunTask | Repair | Exit
 class Interrupt(_Message, frozen=True):
     """Leave this attempt: every collective of it ends with an error at once.
 
-    ``position`` is the member to blame, or -1; ``lost``, whether it is gone.
+    ``group_rank`` is the member to blame, or -1; ``lost``, whether it is gone.
     """
 
     task: TaskId
     attempt: int
     reason: str
-    position: int
+    group_rank: int
     lost: bool = False
 
 

@@ -40,7 +40,7 @@ class Part(msgspec.Struct, frozen=True):
     attempt: int
     member: int
     size: int
-    context: int
+    communicator_id: int
     reads: frozenset[tuple[int, str]]
 
 
@@ -83,7 +83,7 @@ class World:
     def lose(self, rank: int) -> None:
         self.alive.discard(rank)
         if rank in self.running:
-            self.spoiled.add(self.running.pop(rank).context)
+            self.spoiled.add(self.running.pop(rank).communicator_id)
         self.stores[rank].clear()
         self.spoiled.update(self.communicators[rank])
         self.communicators[rank].clear()
@@ -92,7 +92,7 @@ class World:
         """``rows``: of the partition that it keeps, None where it failed."""
         part = self.running.pop(rank)
         if rows is None:
-            self.spoiled.add(part.context)
+            self.spoiled.add(part.communicator_id)
         if rows is not None and part.task in self.datasets:
             self.stores[rank][part.task] = part.attempt
             self.rows.setdefault((part.task, part.attempt), {})[part.member] = rows
@@ -111,12 +111,14 @@ class World:
         for name in options.after:
             assert self.rig.ends[name][0].failure is None
         reads = self._check_inputs(start)
-        self._open(gang, start.context, start.evict)
-        assert not start.context or start.context not in self.spoiled, "it was aborted"
+        self._open(gang, start.communicator_id, start.evict)
+        assert not start.communicator_id or start.communicator_id not in self.spoiled, (
+            "it was aborted"
+        )
         for member, rank in enumerate(gang):
             mine = frozenset((s.rank, s.task) for ss in start.inputs[member] for s in ss)
             assert mine <= reads
-            part = Part(task, start.attempt, member, len(gang), start.context, mine)
+            part = Part(task, start.attempt, member, len(gang), start.communicator_id, mine)
             self.running[rank] = part
 
     def _check_inputs(self, start: StartGang) -> set[tuple[int, str]]:
@@ -151,22 +153,22 @@ class World:
             whole = [((p, 0, count),) if count else () for p, count in enumerate(rows)]
             assert [tuple((s.partition, s.offset, s.rows) for s in ss) for ss in slices] == whole
 
-    def _open(self, gang, context, evict) -> None:
+    def _open(self, gang, communicator_id, evict) -> None:
         for rank in gang:
             held = self.communicators[rank]
             for number in evict:
                 held.pop(number, None)
             assert len(held) <= self.cache, "what is not kept is freed"
-            if context:
-                assert held.setdefault(context, gang) == gang, "a number means one gang"
-        assert bool(context) == (len(gang) > 1)
+            if communicator_id:
+                assert held.setdefault(communicator_id, gang) == gang, "a number means one gang"
+        assert bool(communicator_id) == (len(gang) > 1)
 
     def _abort(self, command: AbortGang) -> None:
         assert command.ranks
         for rank in command.ranks:
             part = self.running[rank]
             assert (part.task, part.attempt) == (command.task, command.attempt)
-            self.spoiled.add(part.context)
+            self.spoiled.add(part.communicator_id)
 
     def _end(self, command: EndTask) -> None:
         task, outcome = command.task, command.outcome
@@ -374,7 +376,7 @@ class Story(RuleBasedStateMachine):
         assert numbers.idle == len(world.alive) - len(world.running)
         assert (numbers.lost, numbers.given_up) == (len(world.lost), len(world.given_up))
         assert numbers.submitted == len(world.submitted)
-        assert numbers.contexts <= self.cache
+        assert numbers.communicators <= self.cache
 
     @invariant()
     def the_first_in_the_queue_does_not_fit_what_is_idle(self):
@@ -480,10 +482,10 @@ class Story(RuleBasedStateMachine):
         return running[which % len(running)]
 
     def _records(self):
-        return list(self.rig.scheduler._board.book.records.values())
+        return list(self.rig.scheduler._state.tasks.records.values())
 
     def _record(self, task):
-        return self.rig.scheduler._board.book.records.get(task)
+        return self.rig.scheduler._state.tasks.records.get(task)
 
     def _options(self, record):
         return record.submission.description.options

@@ -37,7 +37,7 @@ class Rig:
 
     Args:
         ranks: of the pilot.
-        cache: contexts that are kept.
+        cache: communicators that are kept.
         per_node: ranks on each node.
         join: whether all ranks join at once.
     """

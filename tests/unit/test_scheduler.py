@@ -17,14 +17,14 @@ def test_a_gang_starts_all_or_nothing():
     rig.read("a", ranks=3)
     assert started(rig.join(0) + rig.join(1)) == []
     (start,) = only(rig.join(2), StartGang)
-    assert (start.ranks, start.attempt, start.context) == ((0, 1, 2), 1, 1)
+    assert (start.ranks, start.attempt, start.communicator_id) == ((0, 1, 2), 1, 1)
     assert rig.state("a") is TaskState.RUNNING
 
 
 def test_a_gang_of_one_needs_no_communicator():
     rig = Rig()
     rig.read("a")
-    assert rig.starts["a"][0].context == 0
+    assert rig.starts["a"][0].communicator_id == 0
 
 
 def test_a_dataset_ends_with_its_partitions_in_gang_order():
@@ -298,7 +298,7 @@ def test_statistics_count_every_task_once_in_its_state():
     rig.sort("d", "c")
     numbers = rig.scheduler.statistics()
     assert (numbers.ranks, numbers.alive, numbers.idle, numbers.lost) == (2, 2, 0, 0)
-    assert (numbers.submitted, numbers.known, numbers.contexts) == (4, 3, 1)
+    assert (numbers.submitted, numbers.known, numbers.communicators) == (4, 3, 1)
     counted = {state: count for state, count in numbers.tasks.items() if count}
     assert counted == {
         TaskState.DONE: 1,

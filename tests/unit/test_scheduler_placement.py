@@ -80,7 +80,7 @@ def test_the_owners_in_partition_order_are_the_gang():
     rig.finish("x")
     rig.sort("b", "a", ranks=3)
     assert rig.gang("b") == (3, 4, 5)
-    assert rig.starts["b"][0].context == rig.starts["a"][0].context
+    assert rig.starts["b"][0].communicator_id == rig.starts["a"][0].communicator_id
 
 
 def test_a_member_goes_where_most_of_its_rows_are():

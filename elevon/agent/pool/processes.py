@@ -1,4 +1,4 @@
-"""What the agent knows of its ranks' processes: who lives, who is stopped, who is silent.
+"""What the agent knows of its ranks' processes: which live, which are stopped or silent.
 
 Death is told by the kernel (pidfd) within a millisecond, whatever killed the process; a stopped
 process (SIGSTOP) is seen in its state; silence on the control channel is the last sign, and the
@@ -37,7 +37,7 @@ class RankProcess:
     functions: set[str] = field(default_factory=set)
 
 
-class RankTable:
+class ProcessTable:
     """The living ranks, by number and by pidfd."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from elevon.agent.pool.launchers.protocol import Launcher, LaunchHandle
-from elevon.agent.pool.processes import RankTable
+from elevon.agent.pool.processes import ProcessTable
 from elevon.agent.scheduling.events import Event, RankGone, RankJoined, WorldGone
 from elevon.errors import PilotStartFailed
 from elevon.model.ids import RankId
@@ -54,7 +54,7 @@ class WorldKeeper:
         tell: Callable[[Event], None],
         fail: Callable[[str], None],
     ) -> None:
-        self.ranks = RankTable()
+        self.ranks = ProcessTable()
         self.number = 0
         self._launcher = launcher
         self._size = size

@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from elevon.agent.scheduling import failures, placement
-from elevon.agent.scheduling.dependencies import Dataflow
+from elevon.agent.scheduling.dependencies import Dependencies
 from elevon.agent.scheduling.events import AbortGang, PartEnded, StartGang
-from elevon.agent.scheduling.outcomes import Endings
+from elevon.agent.scheduling.outcomes import Outcomes
 from elevon.agent.scheduling.records import Attempt, TaskRecord
-from elevon.agent.scheduling.state import Board
+from elevon.agent.scheduling.state import SchedulerState
 from elevon.model.ids import RankId
 from elevon.model.outcomes import Failure, FailureKind
 from elevon.model.states import TaskEvent, TaskState
@@ -29,41 +29,41 @@ class Attempts:
     """Starts gangs and follows them to their end.
 
     Args:
-        board: what is known.
-        dataflow: where outputs and readers are counted.
-        endings: where tasks end.
-        convict: takes a rank that others cannot reach, and why, out of the pilot.
+        state: what is known.
+        dependencies: where outputs and readers are counted.
+        outcomes: where tasks end.
+        evict_rank: takes a rank that others cannot reach, and why, out of the pilot.
     """
 
     def __init__(
         self,
-        board: Board,
-        dataflow: Dataflow,
-        endings: Endings,
-        convict: Callable[[RankId, str], None],
+        state: SchedulerState,
+        dependencies: Dependencies,
+        outcomes: Outcomes,
+        evict_rank: Callable[[RankId, str], None],
     ) -> None:
-        self._board = board
-        self._dataflow = dataflow
-        self._endings = endings
-        self._convict = convict
+        self._state = state
+        self._dependencies = dependencies
+        self._outcomes = outcomes
+        self._evict_rank = evict_rank
 
     # ------------------------------------------------------------ start
 
     def start(self, record: TaskRecord) -> None:
         """Start a READY task; at least as many ranks as it needs are idle."""
-        board = self._board
-        board.queue.remove(record)
-        board.book.move(record, TaskEvent.STARTED)
+        state = self._state
+        state.queue.remove(record)
+        state.tasks.move(record, TaskEvent.STARTED)
         inputs = placement.slice_inputs(record)
-        gang = placement.choose_gang(board.slots.idle, record.size, inputs)
-        context, evict = board.contexts.open(gang)
-        self._begin(record, gang, context)
-        board.commands.append(
+        gang = placement.choose_gang(state.ranks.idle, record.size, inputs)
+        communicator_id, evict = state.communicators.open(gang)
+        self._begin(record, gang, communicator_id)
+        state.commands.append(
             StartGang(
                 record.submission,
                 record.attempts,
                 gang,
-                context,
+                communicator_id,
                 evict,
                 inputs,
                 tuple([placement.input_value(producer) for producer in record.inputs]),
@@ -71,36 +71,36 @@ class Attempts:
             )
         )
 
-    def _begin(self, record: TaskRecord, gang: tuple[RankId, ...], context: int) -> None:
+    def _begin(self, record: TaskRecord, gang: tuple[RankId, ...], communicator_id: int) -> None:
         size = record.size
         record.attempts += 1
-        record.placed_s = self._board.at
+        record.placed_s = self._state.at
         record.overtaken = 0
         record.attempt = Attempt(
-            record.attempts, gang, context, self._board.step, size, [None] * size
+            record.attempts, gang, communicator_id, self._state.step, size, [None] * size
         )
         for producer in record.producers:
             producer.readers += 1
-        self._board.slots.assign(gang, record)
+        self._state.ranks.assign(gang, record)
 
     # ------------------------------------------------------------ news
 
     def part_ended(self, event: PartEnded) -> None:
         """A part has ended. What is not about the rank's present work is a late word: ignored."""
-        slots = self._board.slots
-        record = slots.work[event.rank]
+        ranks = self._state.ranks
+        record = ranks.work[event.rank]
         if record is None or record.task != event.task or record.attempts != event.attempt:
             return
         attempt = record.attempt
         assert attempt is not None, "a rank works for attempts only"
-        slots.free(event.rank)
-        member = slots.member[event.rank]
+        ranks.free(event.rank)
+        group_rank = ranks.group_rank[event.rank]
         attempt.running -= 1
-        attempt.parts[member] = event.outcome
+        attempt.parts[group_rank] = event.outcome
         if event.outcome.failure is not None:
-            self._part_failed(record, attempt, member, event.outcome.failure)
+            self._part_failed(record, attempt, group_rank, event.outcome.failure)
         elif record.dataset:
-            self._dataflow.keep(record, event.rank)
+            self._dependencies.keep(record, event.rank)
         if not attempt.running:
             self._over(record, attempt)
 
@@ -153,41 +153,41 @@ class Attempts:
     # ------------------------------------------------------------ failure
 
     def _member_lost(self, record: TaskRecord, attempt: Attempt, rank: RankId, reason: str) -> None:
-        member = attempt.gang.index(rank)
-        node = self._board.slots.node(rank)
-        failure = failures.rank_lost(record, member, rank, node, reason)
-        self._part_failed(record, attempt, member, failure)
+        group_rank = attempt.gang.index(rank)
+        node = self._state.ranks.node(rank)
+        failure = failures.rank_lost(record, group_rank, rank, node, reason)
+        self._part_failed(record, attempt, group_rank, failure)
 
     def _part_failed(
-        self, record: TaskRecord, attempt: Attempt, member: int, failure: Failure
+        self, record: TaskRecord, attempt: Attempt, group_rank: int, failure: Failure
     ) -> None:
         self._stopping(record, attempt, TaskEvent.PART_FAILED)
         if failure.kind is FailureKind.ABORTED or attempt.cause is not None:
             return
-        node = self._board.slots.node(attempt.gang[member])
-        attempt.cause = failures.own_failure(failure, member, node)
+        node = self._state.ranks.node(attempt.gang[group_rank])
+        attempt.cause = failures.own_failure(failure, group_rank, node)
         lost = failure.kind is FailureKind.RANK_LOST
-        self._abort(record, attempt, failures.first_line(failure), member, lost)
+        self._abort(record, attempt, failures.first_line(failure), group_rank, lost)
 
     def _stopping(self, record: TaskRecord, attempt: Attempt, event: TaskEvent) -> None:
-        self._board.book.move(record, event)
-        self._board.contexts.retire(attempt.context)
+        self._state.tasks.move(record, event)
+        self._state.communicators.retire(attempt.communicator_id)
 
     def _abort(
         self,
         record: TaskRecord,
         attempt: Attempt,
         reason: str,
-        culprit: int = -1,
+        group_rank: int = -1,
         lost: bool = False,
     ) -> None:
-        """Tell the members that still run to leave, once, and who is to blame."""
-        work = self._board.slots.work
+        """Tell the members that still run to leave, once, and which member is to blame."""
+        work = self._state.ranks.work
         running = tuple(rank for rank in attempt.gang if work[rank] is record)
         if running and not attempt.abort_sent:
             attempt.abort_sent = True
-            self._board.commands.append(
-                AbortGang(record.task, attempt.number, running, reason, culprit, lost)
+            self._state.commands.append(
+                AbortGang(record.task, attempt.number, running, reason, group_rank, lost)
             )
 
     # ------------------------------------------------------------ end
@@ -195,36 +195,36 @@ class Attempts:
     def _over(self, record: TaskRecord, attempt: Attempt) -> None:
         """No part runs any more."""
         if record.state is TaskState.RUNNING:
-            self._dataflow.leave(record)
-            self._endings.succeed(record, attempt)
+            self._dependencies.leave(record)
+            self._outcomes.succeed(record, attempt)
         elif attempt.cancel is not None:
-            self._dataflow.leave(record)
+            self._dependencies.leave(record)
             failure = failures.canceled(record, attempt.cancel)
-            self._endings.fail(record, failure, TaskEvent.CANCELED_PARTS_LEFT)
+            self._outcomes.fail(record, failure, TaskEvent.CANCELED_PARTS_LEFT)
         else:
             self._failed(record, attempt)
 
     def _failed(self, record: TaskRecord, attempt: Attempt) -> None:
         accused = failures.unreachable(attempt)
         if accused is not None:
-            self._convict(attempt.gang[accused], "other ranks have lost their connection to it")
-        failure = failures.cause_of(record, attempt, self._board.slots)
+            self._evict_rank(attempt.gang[accused], "other ranks have lost their connection to it")
+        failure = failures.cause_of(record, attempt, self._state.ranks)
         if failures.may_retry(record, failure):
             record.retries += 1
             self._try_again(record)
         elif self._was_false_start(record, attempt, failure):
             self._try_again(record)
         else:
-            self._dataflow.leave(record)
-            self._endings.fail(record, failure, TaskEvent.ALL_PARTS_LEFT)
+            self._dependencies.leave(record)
+            self._outcomes.fail(record, failure, TaskEvent.ALL_PARTS_LEFT)
 
     def _was_false_start(self, record: TaskRecord, attempt: Attempt, failure: Failure) -> bool:
         """Whether the attempt could not work for a reason that will be gone next time."""
-        slots = self._board.slots
+        ranks = self._state.ranks
         if failure.kind is FailureKind.DATA_LOST:
             explained = not all(producer.available for producer in record.producers)
         elif failures.nobody_began(attempt):
-            explained = slots.unfit = bool(slots.lost)
+            explained = ranks.unfit = bool(ranks.lost)
         else:
             return False
         if not explained:
@@ -233,9 +233,9 @@ class Attempts:
 
     def _try_again(self, record: TaskRecord) -> None:
         record.attempt = None
-        self._board.book.move(record, TaskEvent.RETRY)
-        self._dataflow.leave(record)
-        self._dataflow.await_inputs(record)
+        self._state.tasks.move(record, TaskEvent.RETRY)
+        self._dependencies.leave(record)
+        self._dependencies.await_inputs(record)
 
 
 def running_tasks(work: Sequence[TaskRecord | None]) -> list[TaskRecord]:

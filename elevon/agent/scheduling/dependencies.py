@@ -1,6 +1,6 @@
-"""Where data meets tasks: are the inputs there, is the output still there, who still needs it?
+"""Where data meets tasks: are the inputs there, is the output still there, is it still needed?
 
-Lost data is had again when an unfinished task needs it: the producer goes DONE -> WAITING and runs
+Lost data is recomputed when an unfinished task needs it: the producer goes DONE -> WAITING and runs
 again, after the last running reader of its old partitions has left (a reader must never see two
 versions). Old partitions are overwritten or, on ranks outside the new gang, dropped at its end.
 """
@@ -12,18 +12,18 @@ from collections.abc import Iterable
 from elevon.agent.scheduling import failures, lineage
 from elevon.agent.scheduling.events import DropData
 from elevon.agent.scheduling.records import TaskRecord
-from elevon.agent.scheduling.state import Board
+from elevon.agent.scheduling.state import SchedulerState
 from elevon.model.ids import RankId
 from elevon.model.operations import Call
 from elevon.model.outcomes import Failure
 from elevon.model.states import TaskEvent, TaskState
 
 
-class Dataflow:
+class Dependencies:
     """Links between producers and consumers."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, state: SchedulerState) -> None:
+        self._state = state
 
     # ------------------------------------------------------------ before a task runs
 
@@ -41,20 +41,20 @@ class Dataflow:
     def _refusal(self, record: TaskRecord) -> Failure | None:
         description = record.submission.description
         for task in (*description.inputs, *description.options.after):
-            producer = self._board.book.records.get(task)
+            producer = self._state.tasks.records.get(task)
             if producer is None or producer is record:
                 return failures.unknown_input(record, task)
             if producer.failure is not None and producer.final:
                 return failures.dependency(record, producer)
         for task in description.inputs:
-            producer = self._board.book.records[task]
+            producer = self._state.tasks.records[task]
             if not producer.dataset and not isinstance(description.operation, Call):
                 return failures.no_dataset(record, producer)
         return None
 
     def _link(self, record: TaskRecord) -> None:
         description = record.submission.description
-        records = self._board.book.records
+        records = self._state.tasks.records
         record.inputs = tuple(records[task] for task in description.inputs)
         record.producers = tuple(dict.fromkeys(record.inputs))
         for producer in record.producers:
@@ -64,7 +64,7 @@ class Dataflow:
         self.await_inputs(record)
 
     def await_inputs(self, record: TaskRecord) -> None:
-        """A WAITING task waits for what is not there, has lost data made again, or is READY."""
+        """A WAITING task waits for what is not there, has lost data recomputed, or is READY."""
         for producer in record.producers:
             producer.consumers = producer.consumers or {}
             producer.consumers[record] = None
@@ -81,9 +81,9 @@ class Dataflow:
         if record.kept_on is None:
             record.kept_on = {}
         record.kept_on[rank] = None
-        self._board.slots.resident[rank][record] = None
+        self._state.ranks.resident[rank][record] = None
 
-    def settle(self, record: TaskRecord) -> None:
+    def wake_dependents(self, record: TaskRecord) -> None:
         """The task is DONE and its output whole: those that waited for it go on."""
         if record.consumers or record.followers:
             followers, record.followers = record.followers or {}, None
@@ -96,17 +96,17 @@ class Dataflow:
 
     def unlink(self, record: TaskRecord) -> None:
         """The task has ended: it needs its inputs no more, unless it may have to run again."""
-        book, producers = self._board.book, record.producers
+        tasks, producers = self._state.tasks, record.producers
         if producers:
             for producer in producers:
                 if producer.consumers is not None:
                     producer.consumers.pop(record, None)
             if record.failure is not None or not lineage.keeps_inputs(record):
-                book.let_go(record)
+                tasks.let_go(record)
             for producer in producers:
                 self.drop_if_unneeded(producer)
         for task in record.submission.description.options.after:
-            self._unfollow(record, book.records.get(task))
+            self._unfollow(record, tasks.records.get(task))
 
     def leave(self, record: TaskRecord) -> None:
         """An attempt of the task is over and reads its inputs no more."""
@@ -135,7 +135,7 @@ class Dataflow:
             return
         record.dropped = record.dataset
         self.drop_all(record)
-        self._board.book.forget_if_done(record)
+        self._state.tasks.forget_if_done(record)
 
     def drop_all(self, record: TaskRecord) -> None:
         """Drop whatever ranks hold of the task's output."""
@@ -151,7 +151,7 @@ class Dataflow:
         """
         hit: dict[TaskRecord, None] = {}
         for rank in ranks:
-            resident = self._board.slots.resident[rank]
+            resident = self._state.ranks.resident[rank]
             for record in resident:
                 self._lose_partition(record, rank, reason)
             hit.update(resident)
@@ -159,27 +159,27 @@ class Dataflow:
         return list(hit)
 
     def recover(self, record: TaskRecord) -> None:
-        """Make a task run again whose output is not whole, if somebody waits for it.
+        """Make a task run again whose output is not whole, if a task waits for it.
 
         Where readers of the old partitions still run, nothing happens: the last one's ``leave``
-        comes here again. Where it is impossible, those who wait are doomed.
+        comes here again. Where it is impossible, the waiting tasks are unrunnable.
         """
         if record.state is not TaskState.DONE or record.available or record.readers:
             return
         waiting = record.waiting_consumers()
         if not waiting:
             return
-        plan = lineage.plan(record, self._board.slots.capacity)
+        plan = lineage.plan(record, self._state.ranks.capacity)
         if plan.blocker is not None:
             for consumer in waiting:
                 failure = failures.data_lost(consumer, record, plan.blocker)
-                self._board.doom(consumer, failure)
+                self._state.mark_unrunnable(consumer, failure)
         for task in plan.again:
             if not task.readers:
                 self._run_again(task)
 
     def _run_again(self, record: TaskRecord) -> None:
-        self._board.book.move(record, TaskEvent.OUTPUT_LOST)
+        self._state.tasks.move(record, TaskEvent.OUTPUT_LOST)
         record.lost = None
         record.dropped = False
         record.retries = record.false_starts = 0
@@ -201,8 +201,8 @@ class Dataflow:
         """The output is not whole any more: unstarted consumers wait again."""
         for consumer in record.consumers or ():
             if consumer.state is TaskState.READY:
-                self._board.queue.remove(consumer)
-                self._board.book.move(consumer, TaskEvent.INPUT_LOST)
+                self._state.queue.remove(consumer)
+                self._state.tasks.move(consumer, TaskEvent.INPUT_LOST)
                 consumer.missing = 1
             elif consumer.state is TaskState.WAITING:
                 consumer.missing += 1
@@ -211,15 +211,15 @@ class Dataflow:
         assert record.kept_on is not None, "only what is kept can be dropped"
         for rank in ranks:
             del record.kept_on[rank]
-            del self._board.slots.resident[rank][record]
-        self._board.commands.append(DropData(record.task, tuple(sorted(ranks))))
+            del self._state.ranks.resident[rank][record]
+        self._state.commands.append(DropData(record.task, tuple(sorted(ranks))))
 
     def _ready(self, record: TaskRecord) -> None:
-        self._board.book.move(record, TaskEvent.INPUTS_READY)
-        record.ready_s = self._board.at
-        self._board.queue.push(record)
-        if record.size > self._board.slots.capacity:
-            self._board.doom(record, failures.too_large(record, self._board.slots))
+        self._state.tasks.move(record, TaskEvent.INPUTS_READY)
+        record.ready_s = self._state.at
+        self._state.queue.push(record)
+        if record.size > self._state.ranks.capacity:
+            self._state.mark_unrunnable(record, failures.too_large(record, self._state.ranks))
 
     def _follow(self, record: TaskRecord, predecessor: TaskRecord) -> None:
         """Wait for a task's end, unless it has ended once or is waited for as an input anyway."""
@@ -236,4 +236,4 @@ class Dataflow:
         if record in predecessor.followers:
             del predecessor.followers[record]
             predecessor.holders -= 1
-            self._board.book.forget_if_done(predecessor)
+            self._state.tasks.forget_if_done(predecessor)

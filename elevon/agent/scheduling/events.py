@@ -129,10 +129,11 @@ class StartGang(msgspec.Struct, frozen=True, gc=False):
         submission: what the client sent.
         attempt: 1, 2, ...; goes back in PartEnded.
         ranks: the members, by their number in the gang.
-        context: the number of the private communicator; the same context means the same members
-            in the same order, who may use it again. 0 for a gang of one, which needs none.
-        evict: contexts that these ranks are to free first; a rank ignores those that it does not
-            hold, because the list is for the whole gang.
+        communicator_id: the number of the private communicator; the same number means the same
+            members in the same order, so that they may use it again. 0 for a gang of one, which
+            needs none.
+        evict: communicators that these ranks are to free first; a rank ignores those that it does
+            not hold, because the list is for the whole gang.
         inputs: ``inputs[m][i]`` are the slices that make input i of member m, in order. There are
             none for an input without rows, or one that is a value.
         values: ``values[i]`` is b"" for an input that is a dataset, else one pickle: of rank 0's
@@ -144,7 +145,7 @@ class StartGang(msgspec.Struct, frozen=True, gc=False):
     submission: TaskSubmission
     attempt: int
     ranks: tuple[RankId, ...]
-    context: int
+    communicator_id: int
     evict: tuple[int, ...]
     inputs: tuple[tuple[tuple[InputSlice, ...], ...], ...]
     values: tuple[bytes, ...]
@@ -154,14 +155,15 @@ class StartGang(msgspec.Struct, frozen=True, gc=False):
 class AbortGang(msgspec.Struct, frozen=True, gc=False):
     """Make these members leave the attempt, by force if they do not within the grace period.
 
-    ``position`` is the member of the gang that is to blame, or -1; ``lost``, whether it is gone.
+    ``group_rank`` is the number in the gang of the member to blame, or -1; ``lost``, whether that
+    member is gone.
     """
 
     task: TaskId
     attempt: int
     ranks: tuple[RankId, ...]
     reason: str
-    position: int = -1
+    group_rank: int = -1
     lost: bool = False
 
 
@@ -176,7 +178,7 @@ class EndTask(msgspec.Struct, frozen=True, gc=False):
     """Tell the client how the task ended.
 
     Once for every task, with one exception: a dataset that was lost and run again is told again,
-    with its new partitions, or with the failure for which it could not be had again.
+    with its new partitions, or with the failure for which it could not be recomputed.
     """
 
     task: TaskId
@@ -193,8 +195,8 @@ class DropData(msgspec.Struct, frozen=True, gc=False):
 class RepairWorld(msgspec.Struct, frozen=True, gc=False):
     """Replace the lost ranks now: all living ranks are idle and none gets work meanwhile.
 
-    ``lost`` is everybody who is to be replaced. Comes again, with all who are still missing, when
-    another rank is lost during the repair. It ends with a RankJoined for each, or RepairFailed.
+    ``lost`` are all ranks that are to be replaced. Comes again, with all that are still missing,
+    when another rank is lost during the repair. It ends with a RankJoined for each, or RepairFailed.
     """
 
     lost: tuple[RankId, ...]

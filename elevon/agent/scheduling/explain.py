@@ -6,33 +6,33 @@ from collections.abc import Sequence
 
 from elevon.agent.scheduling.failures import first_line, label, ranks_of
 from elevon.agent.scheduling.policy import Policy
-from elevon.agent.scheduling.ranks import RankSlots
+from elevon.agent.scheduling.ranks import RankTable
 from elevon.agent.scheduling.records import Attempt, TaskRecord
-from elevon.agent.scheduling.state import Board
+from elevon.agent.scheduling.state import SchedulerState
 from elevon.model.ids import TaskId
 from elevon.model.states import TaskState
 
 _NAMED = 5
 
 
-def explain(board: Board, policy: Policy, task: TaskId) -> str:
+def explain(state: SchedulerState, policy: Policy, task: TaskId) -> str:
     """What the task waits for, or what it does, or how it ended."""
-    record = board.book.records.get(task)
+    record = state.tasks.records.get(task)
     if record is None:
         return f"{task} is not known here: it was never submitted, or it ended and was released"
     if record.state is TaskState.WAITING:
-        return f"{label(record)} {_why_waiting(board, record)}"
+        return f"{label(record)} {_why_waiting(state, record)}"
     if record.state is TaskState.READY:
-        return f"{label(record)} {_why_ready(board, policy, record)}"
+        return f"{label(record)} {_why_ready(state, policy, record)}"
     if record.attempt is not None:
-        return f"{label(record)} {_how_it_runs(board.slots, record, record.attempt)}"
+        return f"{label(record)} {_how_it_runs(state.ranks, record, record.attempt)}"
     return f"{label(record)} {_how_it_ended(record)}"
 
 
-def _why_waiting(board: Board, record: TaskRecord) -> str:
+def _why_waiting(state: SchedulerState, record: TaskRecord) -> str:
     absent = [_condition(p) for p in record.producers if not p.available]
     after = record.submission.description.options.after
-    predecessors = (board.book.records.get(task) for task in dict.fromkeys(after))
+    predecessors = (state.tasks.records.get(task) for task in dict.fromkeys(after))
     before = [_condition(p) for p in predecessors if p and record in (p.followers or ())]
     reasons = [f"waits for its inputs: {_list(absent)}"] if absent else []
     reasons += [f"waits for the end of: {_list(before)}"] if before else []
@@ -47,34 +47,34 @@ def _condition(producer: TaskRecord) -> str:
     return f"{label(producer)}, {producer.state.value}"
 
 
-def _why_ready(board: Board, policy: Policy, record: TaskRecord) -> str:
-    slots, first = board.slots, board.queue.first()
+def _why_ready(state: SchedulerState, policy: Policy, record: TaskRecord) -> str:
+    ranks, first = state.ranks, state.queue.first()
     needs = f"is ready and needs {ranks_of(record.size)}"
-    if slots.repair_asked:
-        return f"{needs}; nothing starts until {_lost(slots)} {_is(slots)} replaced"
+    if ranks.repair_asked:
+        return f"{needs}; nothing starts until {_lost(ranks)} {_is(ranks)} replaced"
     if policy.draining():
         return (
-            f"{needs}; nothing starts until all {slots.alive} living ranks are idle "
-            f"({slots.busy} are busy), so that {_lost(slots)} can be replaced: "
-            f"{_why_drained(slots)}"
+            f"{needs}; nothing starts until all {ranks.alive} living ranks are idle "
+            f"({ranks.busy} are busy), so that {_lost(ranks)} can be replaced: "
+            f"{_why_drained(ranks)}"
         )
     if first is not None and first is not record and policy.keeps_ranks_for(first):
         return (
             f"{needs}; free ranks are kept for {label(first)}, which needs {first.size} and was "
-            f"overtaken for {first.overtaken} ranks: {slots.idle.count} of {first.size} are idle"
+            f"overtaken for {first.overtaken} ranks: {ranks.idle.count} of {first.size} are idle"
         )
-    free = slots.idle.count
-    text = f"{needs}: waits for {record.size - free} of {record.size}, {free} of {slots.alive}"
+    free = ranks.idle.count
+    text = f"{needs}: waits for {record.size - free} of {record.size}, {free} of {ranks.alive}"
     text += " living ranks idle"
     if first is not None and first is not record:
         text += f"; ahead of it: {label(first)} with {ranks_of(first.size)}"
     return text
 
 
-def _how_it_runs(slots: RankSlots, record: TaskRecord, attempt: Attempt) -> str:
+def _how_it_runs(ranks: RankTable, record: TaskRecord, attempt: Attempt) -> str:
     left = f"{attempt.running} of {record.size} parts have not ended"
-    ranks = _list([str(rank) for rank in attempt.gang])
-    text = f"runs as attempt {attempt.number} on {_plural(record.size)} {ranks}; {left}"
+    gang = _list([str(rank) for rank in attempt.gang])
+    text = f"runs as attempt {attempt.number} on {_plural(record.size)} {gang}; {left}"
     if record.state is not TaskState.STOPPING:
         return text
     if attempt.cancel is not None:
@@ -94,18 +94,18 @@ def _how_it_ended(record: TaskRecord) -> str:
     return "ended well"
 
 
-def _why_drained(slots: RankSlots) -> str:
-    if slots.unfit:
+def _why_drained(ranks: RankTable) -> str:
+    if ranks.unfit:
         return "new communicators do not open without"
     return "a task that is ready needs more ranks than live"
 
 
-def _lost(slots: RankSlots) -> str:
-    return f"lost {_plural(len(slots.lost))} {_list([str(rank) for rank in sorted(slots.lost)])}"
+def _lost(ranks: RankTable) -> str:
+    return f"lost {_plural(len(ranks.lost))} {_list([str(rank) for rank in sorted(ranks.lost)])}"
 
 
-def _is(slots: RankSlots) -> str:
-    return "is" if len(slots.lost) == 1 else "are"
+def _is(ranks: RankTable) -> str:
+    return "is" if len(ranks.lost) == 1 else "are"
 
 
 def _plural(count: int) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 
 import msgspec
 
-from elevon.agent.scheduling.ranks import RankSlots
+from elevon.agent.scheduling.ranks import RankTable
 from elevon.agent.scheduling.records import Attempt, TaskRecord
 from elevon.model.ids import RankId, TaskId
 from elevon.model.outcomes import Failure, FailureKind
@@ -38,11 +38,11 @@ def first_line(failure: Failure) -> str:
     return failure.message.partition("\n")[0]
 
 
-def too_large(record: TaskRecord, slots: RankSlots) -> Failure:
+def too_large(record: TaskRecord, ranks: RankTable) -> Failure:
     """The gang is larger than the pilot will ever be."""
-    has = f"the pilot has {slots.capacity}"
-    if slots.given_up:
-        has = f"{slots.capacity} of the pilot's {slots.total} are left"
+    has = f"the pilot has {ranks.capacity}"
+    if ranks.given_up:
+        has = f"{ranks.capacity} of the pilot's {ranks.total} are left"
     return Failure(
         kind=FailureKind.RESOURCES,
         message=(
@@ -90,7 +90,7 @@ def dependency(record: TaskRecord, failed: TaskRecord) -> Failure:
     )
 
 
-def rank_lost(record: TaskRecord, member: int, rank: RankId, node: str, reason: str) -> Failure:
+def rank_lost(record: TaskRecord, group_rank: int, rank: RankId, node: str, reason: str) -> Failure:
     """A member of the gang is gone."""
     retries = record.submission.description.options.retries
     advice = "options(retries=1) would have it started again"
@@ -99,10 +99,10 @@ def rank_lost(record: TaskRecord, member: int, rank: RankId, node: str, reason: 
     return Failure(
         kind=FailureKind.RANK_LOST,
         message=(
-            f"task {label(record)} lost rank {rank} (number {member} of its {record.size}) on "
-            f"{node}: {reason}; {advice}"
+            f"task {label(record)} lost rank {rank} (number {group_rank} of its "
+            f"{record.size}) on {node}: {reason}; {advice}"
         ),
-        rank=member,
+        rank=group_rank,
         host=node,
     )
 
@@ -155,24 +155,24 @@ def timed_out(record: TaskRecord) -> Failure:
     )
 
 
-def own_failure(failure: Failure, member: int, node: str) -> Failure:
+def own_failure(failure: Failure, group_rank: int, node: str) -> Failure:
     """What a member reported, with its number in the gang and its host filled in."""
-    return msgspec.structs.replace(failure, rank=member, host=failure.host or node)
+    return msgspec.structs.replace(failure, rank=group_rank, host=failure.host or node)
 
 
-def cause_of(record: TaskRecord, attempt: Attempt, slots: RankSlots) -> Failure:
+def cause_of(record: TaskRecord, attempt: Attempt, ranks: RankTable) -> Failure:
     """The cause of an attempt that failed and that all members have left."""
     if attempt.cause is not None:
         return attempt.cause
-    for member, rank in enumerate(attempt.gang):
-        reason = slots.lost_since(rank, attempt.started_step)
+    for group_rank, rank in enumerate(attempt.gang):
+        reason = ranks.lost_since(rank, attempt.started_step)
         if reason is not None:
-            return rank_lost(record, member, rank, slots.node(rank), reason)
+            return rank_lost(record, group_rank, rank, ranks.node(rank), reason)
     return _nobody_said_why(record, attempt)
 
 
 def unreachable(attempt: Attempt) -> int | None:
-    """The member that most of the others could not reach, where nobody else is to blame.
+    """The member that most of the others could not reach, where no other cause is known.
 
     Of the two ends of one broken connection either will do.
     """
@@ -181,7 +181,7 @@ def unreachable(attempt: Attempt) -> int | None:
     failures = ((m, part.failure) for m, part in enumerate(attempt.parts) if part is not None)
     named = ((m, f.unreachable) for m, f in failures if f is not None)
     votes = Counter(other for m, other in named if other is not None and other != m)
-    return max(votes, key=lambda member: (votes[member], member), default=None)
+    return max(votes, key=lambda other: (votes[other], other), default=None)
 
 
 def nobody_began(attempt: Attempt) -> bool:
@@ -201,14 +201,14 @@ def may_retry(record: TaskRecord, failure: Failure) -> bool:
 
 def _nobody_said_why(record: TaskRecord, attempt: Attempt) -> Failure:
     parts = enumerate(attempt.parts)
-    member, first = next((m, p.failure) for m, p in parts if p is not None and p.failure)
+    group_rank, first = next((m, p.failure) for m, p in parts if p is not None and p.failure)
     return msgspec.structs.replace(
         first,
         kind=FailureKind.ERROR,
-        rank=member,
+        rank=group_rank,
         message=(
             f"every failed member of task {label(record)} left because another had failed, and "
-            f"none said why; member {member} said: {first.message}"
+            f"none said why; member {group_rank} said: {first.message}"
         ),
     )
 

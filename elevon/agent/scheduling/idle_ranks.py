@@ -34,7 +34,7 @@ class IdleRanks:
         self._by_count: list[list[int]] = [[]]
         self._counts = 0
 
-    def settle(self, rank: RankId, node: str) -> None:
+    def set_node(self, rank: RankId, node: str) -> None:
         """A rank lives on a node from now on; it is not idle yet."""
         number = self._numbers.setdefault(node, len(self._heaps))
         if number == len(self._heaps):
@@ -95,7 +95,7 @@ class IdleRanks:
         return taken + self.take_any(wanted - len(taken))
 
     def snapshot(self) -> tuple[object, ...]:
-        """Who is idle, and where everybody lives, as values that can be compared."""
+        """Which ranks are idle, and on which node each lives, as values that can be compared."""
         return bytes(self._is_idle), tuple(self._node_of)
 
     def _take_from(self, node: int, wanted: int) -> list[RankId]:

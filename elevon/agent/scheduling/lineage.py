@@ -1,4 +1,4 @@
-"""How lost data can be had again: by running what made it, and what made that.
+"""How lost data is recomputed: by running what made it, and what made that.
 
 This is lineage as in Spark (Zaharia et al., NSDI 2012): descriptions are kept, not copies.
 """
@@ -24,7 +24,7 @@ def keeps_inputs(record: TaskRecord) -> bool:
 
 
 def plan(target: TaskRecord, capacity: int) -> Plan:
-    """How to have the output of ``target`` again.
+    """How to recompute the output of ``target``.
 
     Args:
         target: a task that is DONE and whose output is not whole.

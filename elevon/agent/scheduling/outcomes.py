@@ -1,17 +1,17 @@
 """How tasks end: the outcome that the client is told, and what it means for those that need them.
 
 Every task is told to the client once, with one exception: a dataset that was lost and run again is
-told again, with its new partitions, or with the failure for which it could not be had again. The
+told again, with its new partitions, or with the failure for which it could not be recomputed. The
 client resolves the future at the first telling and takes the placement from the last.
 """
 
 from __future__ import annotations
 
 from elevon.agent.scheduling import failures
-from elevon.agent.scheduling.dependencies import Dataflow
+from elevon.agent.scheduling.dependencies import Dependencies
 from elevon.agent.scheduling.events import EndTask
 from elevon.agent.scheduling.records import Attempt, TaskRecord
-from elevon.agent.scheduling.state import Board
+from elevon.agent.scheduling.state import SchedulerState
 from elevon.model.operations import Call
 from elevon.model.outcomes import (
     Failure,
@@ -24,12 +24,12 @@ from elevon.model.outcomes import (
 from elevon.model.states import TaskEvent, TaskState
 
 
-class Endings:
+class Outcomes:
     """Ends tasks."""
 
-    def __init__(self, board: Board, dataflow: Dataflow) -> None:
-        self._board = board
-        self._dataflow = dataflow
+    def __init__(self, state: SchedulerState, dependencies: Dependencies) -> None:
+        self._state = state
+        self._dependencies = dependencies
 
     def succeed(self, record: TaskRecord, attempt: Attempt) -> None:
         """All parts have ended well."""
@@ -37,36 +37,36 @@ class Endings:
         if record.dataset:
             record.partitions = self._partitions(attempt, parts)
             record.schema = parts[0].schema
-            self._dataflow.trim(record)
+            self._dependencies.trim(record)
         else:
             record.values = _values(record, parts)
-        self._board.book.move(record, TaskEvent.ALL_PARTS_DONE)
+        self._state.tasks.move(record, TaskEvent.ALL_PARTS_DONE)
         self._tell(record)
         record.attempt = None
-        self._dataflow.unlink(record)
-        self._dataflow.settle(record)
+        self._dependencies.unlink(record)
+        self._dependencies.wake_dependents(record)
 
     def fail(self, record: TaskRecord, failure: Failure, event: TaskEvent) -> None:
         """The task ends without a result."""
         if record.state is TaskState.READY:
-            self._board.queue.remove(record)
+            self._state.queue.remove(record)
         ran_before = record.told
-        self._board.book.move(record, event)
+        self._state.tasks.move(record, event)
         record.failure = failure
         record.partitions, record.schema = (), b""
         self._tell(record)
         record.attempt = None
         for waiting in (*record.waiting_consumers(), *(record.followers or ())):
-            self._board.doom(waiting, _inherited(waiting, record, failure, ran_before))
-        self._dataflow.drop_all(record)
-        self._dataflow.unlink(record)
-        self._board.book.forget_if_done(record)
+            self._state.mark_unrunnable(waiting, _inherited(waiting, record, failure, ran_before))
+        self._dependencies.drop_all(record)
+        self._dependencies.unlink(record)
+        self._state.tasks.forget_if_done(record)
 
-    def end_doomed(self) -> None:
+    def end_unrunnable(self) -> None:
         """End every unstarted task that can never run, and those that this dooms in turn."""
-        doomed = self._board.doomed
-        while doomed:
-            record, failure = doomed.popleft()
+        unrunnable = self._state.unrunnable
+        while unrunnable:
+            record, failure = unrunnable.popleft()
             if record.state is TaskState.WAITING or record.state is TaskState.READY:
                 self.fail(record, failure, TaskEvent.GIVE_UP)
 
@@ -81,7 +81,7 @@ class Endings:
             values=record.values,
             profile=self._profile(record),
         )
-        self._board.commands.append(EndTask(record.task, outcome))
+        self._state.commands.append(EndTask(record.task, outcome))
 
     def _profile(self, record: TaskRecord) -> TaskProfile:
         attempt = record.attempt
@@ -91,13 +91,13 @@ class Endings:
             received_s=record.received_s,
             ready_s=record.ready_s,
             placed_s=record.placed_s,
-            ended_s=self._board.at,
+            ended_s=self._state.at,
             attempts=record.attempts,
             parts=tuple([RankProfile(rank, part.stamps) for rank, part in pairs if part]),
         )
 
     def _partitions(self, attempt: Attempt, parts: list[PartOutcome]) -> tuple[Partition, ...]:
-        address = self._board.slots.address
+        address = self._state.ranks.address
         return tuple(
             Partition(rank, part.rows, part.nbytes, address[rank])
             for rank, part in zip(attempt.gang, parts, strict=True)

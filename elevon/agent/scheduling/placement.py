@@ -56,7 +56,7 @@ def choose_gang(
     """Take ``size`` of at least as many idle ranks.
 
     Args:
-        idle: who is free; the gang is taken out.
+        idle: the ranks that are free; the gang is taken out.
         size: members.
         inputs: their slices, by member, by input.
 

@@ -1,4 +1,4 @@
-"""Who starts next, who is held back, and when the world is repaired.
+"""Which task starts next, which is held back, and when the world is repaired.
 
 The first task in the queue (greatest priority, then order of submission) starts as soon as it fits.
 While it does not fit, smaller ones behind it may overtake it, so that ranks do not idle; but not
@@ -12,35 +12,35 @@ from __future__ import annotations
 
 from elevon.agent.scheduling.events import RepairWorld
 from elevon.agent.scheduling.records import TaskRecord
-from elevon.agent.scheduling.state import Board
+from elevon.agent.scheduling.state import SchedulerState
 
 # Twice the pilot: enough that small tasks fill the gaps for as long as a gang usually takes to
-# gather its ranks, and every rank is given to somebody else twice at most before it is kept.
+# gather its ranks, and every rank is given to another task twice at most before it is kept.
 OVERTAKES = 2
 
 
 class Policy:
     """Decides on starts."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self._most_overtakes = OVERTAKES * board.slots.total
+    def __init__(self, state: SchedulerState) -> None:
+        self._state = state
+        self._most_overtakes = OVERTAKES * state.ranks.total
 
     def next_start(self) -> TaskRecord | None:
         """The task to start now on ranks that are idle, of which there are some.
 
         That it overtakes the first in the queue is counted.
         """
-        slots = self._board.slots
-        idle = slots.idle.count
-        if slots.lost and not self._may_start_damaged():
+        ranks = self._state.ranks
+        idle = ranks.idle.count
+        if ranks.lost and not self._may_start_damaged():
             return None
-        first = self._board.queue.first()
+        first = self._state.queue.first()
         if first is None or first.size <= idle:
             return first
         if self.keeps_ranks_for(first):
             return None
-        behind = self._board.queue.first_up_to(idle)
+        behind = self._state.queue.first_up_to(idle)
         if behind is not None:
             first.overtaken += behind.size
         return behind
@@ -51,18 +51,18 @@ class Policy:
 
     def draining(self) -> bool:
         """Whether nothing starts, so that a damaged world that is too small comes to its repair."""
-        slots = self._board.slots
-        if not slots.lost:
+        ranks = self._state.ranks
+        if not ranks.lost:
             return False
-        return slots.unfit or self._board.queue.any_above(slots.alive)
+        return ranks.unfit or self._state.queue.any_above(ranks.alive)
 
     def repair_if_idle(self) -> None:
-        """Ranks are lost: ask for their replacement once nobody works, and once for each loss."""
-        slots = self._board.slots
-        if not slots.busy and slots.lost.keys() - slots.repair_asked:
-            slots.repair_asked.update(slots.lost)
-            self._board.commands.append(RepairWorld(tuple(sorted(slots.lost))))
+        """Ranks are lost: ask for their replacement once no rank works, and once for each loss."""
+        ranks = self._state.ranks
+        if not ranks.busy and ranks.lost.keys() - ranks.repair_asked:
+            ranks.repair_asked.update(ranks.lost)
+            self._state.commands.append(RepairWorld(tuple(sorted(ranks.lost))))
 
     def _may_start_damaged(self) -> bool:
         """Whether tasks may start while ranks are lost: not during a repair, nor before it."""
-        return not self._board.slots.repair_asked and not self.draining()
+        return not self._state.ranks.repair_asked and not self.draining()

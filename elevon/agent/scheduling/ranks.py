@@ -7,8 +7,8 @@ from elevon.agent.scheduling.records import TaskRecord
 from elevon.model.ids import RankId
 
 
-class RankSlots:
-    """One slot for each rank of the pilot, by number.
+class RankTable:
+    """The ranks of the pilot, by number.
 
     Attributes:
         total: the pilot's ranks.
@@ -20,7 +20,7 @@ class RankSlots:
         unfit: whether a gang could not open its communicator while ranks were lost.
         given_up: ranks that will not come back.
         work: by rank, the task whose part it runs.
-        member: by rank, its number within that task's gang.
+        group_rank: by rank, its number within that task's gang.
         address: by rank, where it serves partitions.
         resident: by rank, the tasks of whose output it may hold a partition.
     """
@@ -37,7 +37,7 @@ class RankSlots:
         self.unfit = False
         self.given_up: set[RankId] = set()
         self.work: list[TaskRecord | None] = [None] * total
-        self.member = [0] * total
+        self.group_rank = [0] * total
         self.address = [""] * total
         self.resident: list[dict[TaskRecord, None]] = [{} for _ in range(total)]
         self._node = [""] * total
@@ -77,7 +77,7 @@ class RankSlots:
         self.address[rank] = address
         self._up[rank] = 1
         self.alive += 1
-        self.idle.settle(rank, node)
+        self.idle.set_node(rank, node)
         self.idle.add(rank)
 
     def lose(self, rank: RankId, reason: str, step: int) -> TaskRecord | None:
@@ -96,13 +96,13 @@ class RankSlots:
         return reason if lost_at > step else None
 
     def give_up(self) -> None:
-        """Whoever is not up will not come any more."""
+        """The ranks that are not up will not come any more."""
         self.given_up.update(RankId(r) for r in range(self.total) if not self._up[r])
         self.capacity = self.total - len(self.given_up)
         self.end_repair()
 
     def end_repair(self) -> None:
-        """Nobody is to be replaced any more."""
+        """No rank is to be replaced any more."""
         self.lost.clear()
         self.repair_asked.clear()
         self.unfit = False
@@ -118,9 +118,9 @@ class RankSlots:
 
     def assign(self, gang: tuple[RankId, ...], record: TaskRecord) -> None:
         """Taken ranks begin to work for a task, as members 0, 1, ..."""
-        for member, rank in enumerate(gang):
+        for group_rank, rank in enumerate(gang):
             self.work[rank] = record
-            self.member[rank] = member
+            self.group_rank[rank] = group_rank
 
     def snapshot(self) -> tuple[object, ...]:
         """All of it, as values that can be compared."""
@@ -128,4 +128,11 @@ class RankSlots:
         resident = tuple(tuple(r.task for r in held) for held in self.resident)
         lost = (tuple(self.lost.items()), tuple(sorted(self.repair_asked)))
         people = (bytes(self._up), lost, self.unfit, tuple(sorted(self.given_up)))
-        return people, work, tuple(self.member), tuple(self.address), resident, self.idle.snapshot()
+        return (
+            people,
+            work,
+            tuple(self.group_rank),
+            tuple(self.address),
+            resident,
+            self.idle.snapshot(),
+        )

@@ -19,7 +19,7 @@ class Attempt(msgspec.Struct, eq=False, gc=False):
     Attributes:
         number: 1, 2, ...
         gang: the ranks, in gang order.
-        context: the communicator's number, 0 for a gang of one.
+        communicator_id: the number of its private communicator, 0 for a gang of one.
         started_step: how many events had come when it started.
         running: parts that have not ended.
         parts: what the members reported, by gang order.
@@ -30,7 +30,7 @@ class Attempt(msgspec.Struct, eq=False, gc=False):
 
     number: int
     gang: tuple[RankId, ...]
-    context: int
+    communicator_id: int
     started_step: int
     running: int
     parts: list[PartOutcome | None]
@@ -117,12 +117,12 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
         return [c for c in self.consumers or () if c.state is TaskState.WAITING]
 
 
-class Book:
+class TaskTable:
     """All records, by id, and how many are in each state.
 
     A record is forgotten once the task has ended, the client has released it, and no other record
     holds it. A record holds its inputs until it has ended, and beyond that only where it may have
-    to run again to restore its output: so the book is bounded by what clients and data still need.
+    to run again to restore its output: so the table is bounded by what clients and data still need.
     """
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from elevon.agent.scheduling import failures
 from elevon.agent.scheduling.attempts import Attempts, running_tasks
-from elevon.agent.scheduling.dependencies import Dataflow
+from elevon.agent.scheduling.dependencies import Dependencies
 from elevon.agent.scheduling.events import (
     CancelAsked,
     Command,
@@ -31,9 +31,9 @@ from elevon.agent.scheduling.events import (
     WorldGone,
 )
 from elevon.agent.scheduling.explain import explain
-from elevon.agent.scheduling.outcomes import Endings
+from elevon.agent.scheduling.outcomes import Outcomes
 from elevon.agent.scheduling.policy import Policy
-from elevon.agent.scheduling.state import Board
+from elevon.agent.scheduling.state import SchedulerState
 from elevon.model.ids import RankId, TaskId
 from elevon.model.states import TaskEvent, TaskState
 
@@ -47,7 +47,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
         submitted: tasks ever submitted.
         known: tasks that are not forgotten.
         tasks: by state; those that ended count also after they are forgotten.
-        contexts: private communicators that are kept.
+        communicators: private communicators that are kept.
     """
 
     ranks: int
@@ -58,7 +58,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     submitted: int
     known: int
     tasks: dict[TaskState, int]
-    contexts: int
+    communicators: int
 
 
 class Scheduler:
@@ -70,11 +70,11 @@ class Scheduler:
     """
 
     def __init__(self, ranks: int, communicator_cache: int) -> None:
-        self._board = Board(ranks, communicator_cache)
-        self._dataflow = Dataflow(self._board)
-        self._endings = Endings(self._board, self._dataflow)
-        self._attempts = Attempts(self._board, self._dataflow, self._endings, self._convict)
-        self._policy = Policy(self._board)
+        self._state = SchedulerState(ranks, communicator_cache)
+        self._dependencies = Dependencies(self._state)
+        self._outcomes = Outcomes(self._state, self._dependencies)
+        self._attempts = Attempts(self._state, self._dependencies, self._outcomes, self._evict_rank)
+        self._policy = Policy(self._state)
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             Submitted: self._submitted,
             PartEnded: self._attempts.part_ended,
@@ -93,17 +93,17 @@ class Scheduler:
         Raises:
             ValueError: the event names a rank that the pilot does not have.
         """
-        board = self._board
-        board.at = event.at
-        board.step += 1
+        state = self._state
+        state.at = event.at
+        state.step += 1
         commands: list[Command] = []
-        board.commands = commands
+        state.commands = commands
         self._handlers[type(event)](event)
-        if board.doomed:
-            self._endings.end_doomed()
-        if board.slots.lost:
+        if state.unrunnable:
+            self._outcomes.end_unrunnable()
+        if state.ranks.lost:
             self._policy.repair_if_idle()
-        idle = board.slots.idle
+        idle = state.ranks.idle
         while idle.count and (record := self._policy.next_start()) is not None:
             self._attempts.start(record)
         return commands
@@ -116,123 +116,123 @@ class Scheduler:
         Raises:
             KeyError: the task was never submitted, or is forgotten (it ended and was released).
         """
-        return self._board.book.records[task].state
+        return self._state.tasks.records[task].state
 
     def explain(self, task: TaskId) -> str:
-        """Why a task is pending, in words: which inputs, how many ranks, who is ahead."""
-        return explain(self._board, self._policy, task)
+        """Why a task is pending, in words: which inputs, how many ranks, what is ahead."""
+        return explain(self._state, self._policy, task)
 
     def statistics(self) -> Statistics:
         """Numbers about ranks and tasks."""
-        slots, book = self._board.slots, self._board.book
+        ranks, tasks = self._state.ranks, self._state.tasks
         return Statistics(
-            ranks=slots.total,
-            alive=slots.alive,
-            idle=slots.idle.count,
-            lost=len(slots.lost),
-            given_up=len(slots.given_up),
-            submitted=book.submitted,
-            known=len(book.records),
-            tasks=dict(book.in_state),
-            contexts=len(self._board.contexts),
+            ranks=ranks.total,
+            alive=ranks.alive,
+            idle=ranks.idle.count,
+            lost=len(ranks.lost),
+            given_up=len(ranks.given_up),
+            submitted=tasks.submitted,
+            known=len(tasks.records),
+            tasks=dict(tasks.in_state),
+            communicators=len(self._state.communicators),
         )
 
     def snapshot(self) -> tuple[object, ...]:
         """The whole state as values; two schedulers with equal ones decide alike. O(all)."""
-        return self._board.snapshot()
+        return self._state.snapshot()
 
     # ------------------------------------------------------------ what clients say
 
     def _submitted(self, event: Submitted) -> None:
-        book = self._board.book
-        if event.submission.task in book.records:
+        tasks = self._state.tasks
+        if event.submission.task in tasks.records:
             return  # a client that reconnects sends again what was not confirmed
-        record = book.enter(event.submission, event.at)
-        if record.size > self._board.slots.capacity:
-            failure = failures.too_large(record, self._board.slots)
-            self._endings.fail(record, failure, TaskEvent.GIVE_UP)
-        elif refusal := self._dataflow.admit(record):
-            self._endings.fail(record, refusal, TaskEvent.GIVE_UP)
+        record = tasks.enter(event.submission, event.at)
+        if record.size > self._state.ranks.capacity:
+            failure = failures.too_large(record, self._state.ranks)
+            self._outcomes.fail(record, failure, TaskEvent.GIVE_UP)
+        elif refusal := self._dependencies.admit(record):
+            self._outcomes.fail(record, refusal, TaskEvent.GIVE_UP)
 
     def _released(self, event: Released) -> None:
-        record = self._board.book.records.get(event.task)
+        record = self._state.tasks.records.get(event.task)
         if record is not None:
-            self._dataflow.release(record)
+            self._dependencies.release(record)
 
     def _cancel_asked(self, event: CancelAsked) -> None:
-        record = self._board.book.records.get(event.task)
+        record = self._state.tasks.records.get(event.task)
         if record is None or record.told:
             return  # what has ended once is not undone, even if it runs again to restore its data
         if record.attempt is not None:
             self._attempts.cancel(record, event.reason)
         else:
             failure = failures.canceled(record, event.reason)
-            self._endings.fail(record, failure, TaskEvent.CANCEL)
+            self._outcomes.fail(record, failure, TaskEvent.CANCEL)
 
     def _timed_out(self, event: TimedOut) -> None:
-        record = self._board.book.records.get(event.task)
+        record = self._state.tasks.records.get(event.task)
         if record is not None and record.attempt is not None and record.attempts == event.attempt:
             self._attempts.time_out(record)
 
     # ------------------------------------------------------------ what happens to ranks
 
     def _rank_joined(self, event: RankJoined) -> None:
-        slots = self._board.slots
-        slots.check(event.rank)
-        if slots.is_up(event.rank):
+        ranks = self._state.ranks
+        ranks.check(event.rank)
+        if ranks.is_up(event.rank):
             self._lose_rank(event.rank, "another process took its place before its end was noticed")
-        slots.join(event.rank, event.node, event.address)
+        ranks.join(event.rank, event.node, event.address)
 
     def _rank_gone(self, event: RankGone) -> None:
-        slots = self._board.slots
-        slots.check(event.rank)
-        if slots.is_up(event.rank):
+        ranks = self._state.ranks
+        ranks.check(event.rank)
+        if ranks.is_up(event.rank):
             self._lose_rank(event.rank, event.reason)
-        if event.rank not in slots.given_up:
-            slots.lost[event.rank] = event.reason
+        if event.rank not in ranks.given_up:
+            ranks.lost[event.rank] = event.reason
 
-    def _convict(self, rank: RankId, reason: str) -> None:
+    def _evict_rank(self, rank: RankId, reason: str) -> None:
         """A rank that may live, but is no use to others: it is ended and replaced."""
-        slots = self._board.slots
-        if slots.is_up(rank):
-            self._board.commands.append(EndRank(rank, reason))
-            slots.lost[rank] = reason
+        ranks = self._state.ranks
+        if ranks.is_up(rank):
+            self._state.commands.append(EndRank(rank, reason))
+            ranks.lost[rank] = reason
             self._lose_rank(rank, reason)
 
     def _lose_rank(self, rank: RankId, reason: str) -> None:
         """Order matters: what is lost is known everywhere before anything runs again."""
-        record = self._board.slots.lose(rank, reason, self._board.step)
-        self._board.contexts.lose_rank(rank)
-        hit = self._dataflow.lose([rank], reason)
+        record = self._state.ranks.lose(rank, reason, self._state.step)
+        self._state.communicators.lose_rank(rank)
+        hit = self._dependencies.lose([rank], reason)
         for resident in hit:
             self._attempts.output_lost(resident, rank, reason)
         if record is not None:
             self._attempts.rank_lost(record, rank, reason)
         for resident in hit:
-            self._dataflow.recover(resident)
+            self._dependencies.recover(resident)
 
     def _world_gone(self, event: WorldGone) -> None:
-        slots, up = self._board.slots, self._board.slots.all_up()
+        ranks, up = self._state.ranks, self._state.ranks.all_up()
         blamed = None
         if event.culprit is not None:
-            slots.check(event.culprit)
-            blamed = slots.work[event.culprit]
-        stopped = running_tasks(slots.work)
+            ranks.check(event.culprit)
+            blamed = ranks.work[event.culprit]
+        stopped = running_tasks(ranks.work)
         for rank in up:
-            slots.lose(rank, event.reason, self._board.step)
-        slots.end_repair()  # the shell starts a whole new world: there is nothing to repair
-        self._board.contexts.clear()
-        hit = self._dataflow.lose(up, event.reason)
+            ranks.lose(rank, event.reason, self._state.step)
+        ranks.end_repair()  # the shell starts a whole new world: there is nothing to repair
+        self._state.communicators.clear()
+        hit = self._dependencies.lose(up, event.reason)
         for record in stopped:
             culprit = event.culprit if record is blamed else None
             self._attempts.world_lost(record, culprit, event.reason)
         for record in hit:
-            self._dataflow.recover(record)
+            self._dependencies.recover(record)
 
     def _repair_failed(self, event: RepairFailed) -> None:
-        slots = self._board.slots
-        slots.give_up()
-        for record in self._board.book.records.values():
+        ranks = self._state.ranks
+        ranks.give_up()
+        for record in self._state.tasks.records.values():
             unstarted = record.state is TaskState.WAITING or record.state is TaskState.READY
-            if unstarted and record.size > slots.capacity:
-                self._board.doom(record, failures.too_large(record, slots))
+            if unstarted and record.size > ranks.capacity:
+                self._state.mark_unrunnable(record, failures.too_large(record, ranks))

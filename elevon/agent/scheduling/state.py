@@ -6,44 +6,45 @@ from collections import deque
 
 import msgspec
 
-from elevon.agent.scheduling.communicators import ContextTable
+from elevon.agent.scheduling.communicators import CommunicatorTable
 from elevon.agent.scheduling.events import Command
 from elevon.agent.scheduling.queue import ReadyQueue
-from elevon.agent.scheduling.ranks import RankSlots
-from elevon.agent.scheduling.records import Attempt, Book, TaskRecord
+from elevon.agent.scheduling.ranks import RankTable
+from elevon.agent.scheduling.records import Attempt, TaskRecord, TaskTable
 from elevon.model.outcomes import Failure
 
 
-class Board:
+class SchedulerState:
     """The tables, the moment, and what was decided so far.
 
     Attributes:
         at: the moment of the event that is worked on.
         step: how many events have come, this one included.
         commands: what this event has led to.
-        doomed: unstarted tasks that can never run, with the reason; ended before the event is over
-            (a queue instead of a call, because a failed task may have a million descendants).
+        unrunnable: unstarted tasks that can never run, with the reason; ended before the event
+            is over (a queue instead of a call, because a failed task may have a million
+            descendants).
     """
 
     def __init__(self, ranks: int, communicator_cache: int) -> None:
-        self.book = Book()
-        self.slots = RankSlots(ranks)
+        self.tasks = TaskTable()
+        self.ranks = RankTable(ranks)
         self.queue = ReadyQueue()
-        self.contexts = ContextTable(communicator_cache)
+        self.communicators = CommunicatorTable(communicator_cache)
         self.at = 0.0
         self.step = 0
         self.commands: list[Command] = []
-        self.doomed: deque[tuple[TaskRecord, Failure]] = deque()
+        self.unrunnable: deque[tuple[TaskRecord, Failure]] = deque()
 
-    def doom(self, record: TaskRecord, failure: Failure) -> None:
+    def mark_unrunnable(self, record: TaskRecord, failure: Failure) -> None:
         """An unstarted task can never run."""
-        self.doomed.append((record, failure))
+        self.unrunnable.append((record, failure))
 
     def snapshot(self) -> tuple[object, ...]:
         """The whole state, as values that can be compared. O(tasks + ranks)."""
-        tasks = tuple(_row(record) for record in self.book.records.values())
-        counts = (self.step, self.book.submitted, tuple(self.book.in_state.items()))
-        tables = (self.slots.snapshot(), self.queue.keys(), self.contexts.snapshot())
+        tasks = tuple(_row(record) for record in self.tasks.records.values())
+        counts = (self.step, self.tasks.submitted, tuple(self.tasks.in_state.items()))
+        tables = (self.ranks.snapshot(), self.queue.keys(), self.communicators.snapshot())
         return tasks, counts, tables
 
 

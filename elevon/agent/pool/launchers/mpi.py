@@ -82,7 +82,7 @@ MPICH = Flavour(
     name="MPICH",
     sign="hydra",
     # Left to itself mpiexec kills all ranks when one dies, and which was the first is lost in the
-    # rush. The agent ends the world anyway, once it knows whom to blame.
+    # rush. The agent ends the world anyway, once it knows which rank is to blame.
     arguments=("-bind-to", "none", "-disable-auto-cleanup"),
     env={},
     survives_rank_loss=False,
