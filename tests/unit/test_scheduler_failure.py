@@ -31,15 +31,15 @@ def test_those_who_leave_are_told_whom_to_blame():
     rig.call("f", ranks=2)
     assert rig.gang("f") == (2, 3)
     (told,) = only(rig.fail("f", 1), AbortGang)
-    assert (told.position, told.lost) == (1, False)
+    assert (told.group_rank, told.lost) == (1, False)
     rig = Rig()
     rig.call("f", ranks=3)
     (told,) = only(rig.gone(0), AbortGang)
-    assert (told.position, told.lost) == (0, True)
+    assert (told.group_rank, told.lost) == (0, True)
     rig = Rig()
     rig.call("f", ranks=2)
     (told,) = only(rig.cancel("f"), AbortGang)
-    assert (told.position, told.lost) == (-1, False)
+    assert (told.group_rank, told.lost) == (-1, False)
 
 
 def test_a_rank_that_others_cannot_reach_is_ended_and_blamed():

@@ -189,14 +189,14 @@ def test_idle_ranks_agree_with_a_plain_model(data):
     idle = IdleRanks(ranks)
     node_of = {rank: f"n{rank // per_node}" for rank in range(ranks)}
     for rank in range(ranks):
-        idle.settle(rank, node_of[rank])
+        idle.set_node(rank, node_of[rank])
     free, busy = set(), set(range(ranks))
     for _ in range(data.draw(st.integers(1, 40), label="steps")):
         if busy and data.draw(st.booleans(), label="add"):
             rank = data.draw(st.sampled_from(sorted(busy)))
             if data.draw(st.booleans(), label="moves"):
                 node_of[rank] = f"n{data.draw(st.integers(0, 4))}"
-                idle.settle(rank, node_of[rank])
+                idle.set_node(rank, node_of[rank])
             idle.add(rank)
             taken, given_back = set(), {rank}
         elif free and data.draw(st.booleans(), label="take one"):
@@ -226,7 +226,7 @@ def _on_nodes(ranks, node_of):
 def test_a_gang_without_inputs_is_in_order_of_rank(size):
     idle = IdleRanks(8)
     for rank in reversed(range(8)):
-        idle.settle(rank, f"n{rank % 3}")
+        idle.set_node(rank, f"n{rank % 3}")
         idle.add(rank)
     gang = choose_gang(idle, size, ((),) * size)
     assert list(gang) == sorted(gang)

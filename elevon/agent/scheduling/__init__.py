@@ -4,7 +4,7 @@
 
     records       what is known of every task       ranks, idle_ranks  what every rank does
     dependencies  inputs there? outputs needed?     queue              tasks that wait for ranks
-    lineage       how lost data is recomputed       policy             what starts next, what is held
+    lineage       how lost data is recomputed       policy             what starts next
     placement     which ranks, which rows for each  communicators      their numbers
     attempts      a gang runs, fails, leaves        outcomes           how tasks end
     failures      why something failed, in words    explain            why something is pending

@@ -196,7 +196,8 @@ class RepairWorld(msgspec.Struct, frozen=True, gc=False):
     """Replace the lost ranks now: all living ranks are idle and none gets work meanwhile.
 
     ``lost`` are all ranks that are to be replaced. Comes again, with all that are still missing,
-    when another rank is lost during the repair. It ends with a RankJoined for each, or RepairFailed.
+    when another rank is lost during the repair. It ends with a RankJoined for
+    each, or with WorldGone.
     """
 
     lost: tuple[RankId, ...]
