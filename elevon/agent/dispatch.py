@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from elevon.agent.pool.processes import ProcessTable, RankProcess
-from elevon.agent.scheduling.events import InputSlice, StartGang
+from elevon.agent.scheduling.events import StartGang
 from elevon.model.operations import Call
-from elevon.wire.messages import RunTask, Slice
+from elevon.wire.messages import RunTask
 
 
 class FunctionStore:
@@ -53,10 +53,7 @@ def run_messages(
                 group_rank=group_rank,
                 communicator_id=command.communicator_id,
                 evict=command.evict,
-                inputs=tuple(
-                    tuple(_slice(piece) for piece in pieces)
-                    for pieces in command.inputs[group_rank]
-                ),
+                inputs=command.inputs[group_rank],
                 values=command.values,
                 schemas=command.schemas,
                 function=function,
@@ -65,7 +62,3 @@ def run_messages(
                 memory_bytes=description.options.memory_per_rank,
             ),
         )
-
-
-def _slice(piece: InputSlice) -> Slice:
-    return Slice(piece.task, piece.address, piece.offset, piece.rows)

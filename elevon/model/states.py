@@ -52,7 +52,6 @@ class PilotState(str, Enum):
     NEW = "new"
     STARTING = "starting"
     ACTIVE = "active"
-    DRAINING = "draining"
     DONE = "done"
     FAILED = "failed"
     CANCELED = "canceled"
@@ -69,7 +68,6 @@ class PilotEvent(str, Enum):
     SUBMITTED = "submitted"
     RANKS_UP = "ranks up"
     START_FAILED = "start failed"
-    DRAIN = "drain"
     CANCEL = "cancel"
     ENDED = "ended"
     WALLTIME = "walltime over"  # ending by walltime is a way to be done, not a failure
@@ -83,7 +81,6 @@ TASK_LIFE: Final[dict[tuple[TaskState, TaskEvent], TaskState]] = {
     (_T.WAITING, _TE.GIVE_UP): _T.FAILED,
     (_T.READY, _TE.STARTED): _T.RUNNING,
     (_T.READY, _TE.CANCEL): _T.CANCELED,
-    (_T.READY, _TE.GIVE_UP): _T.FAILED,
     (_T.READY, _TE.INPUT_LOST): _T.WAITING,
     (_T.RUNNING, _TE.ALL_PARTS_DONE): _T.DONE,
     (_T.RUNNING, _TE.PART_FAILED): _T.STOPPING,
@@ -101,20 +98,15 @@ TASK_LIFE: Final[dict[tuple[TaskState, TaskEvent], TaskState]] = {
 _P, _PE = PilotState, PilotEvent
 PILOT_LIFE: Final[dict[tuple[PilotState, PilotEvent], PilotState]] = {
     (_P.NEW, _PE.SUBMITTED): _P.STARTING,
-    (_P.NEW, _PE.CANCEL): _P.CANCELED,
     (_P.STARTING, _PE.RANKS_UP): _P.ACTIVE,
     (_P.STARTING, _PE.START_FAILED): _P.FAILED,
     (_P.STARTING, _PE.CANCEL): _P.CANCELED,
-    (_P.STARTING, _PE.LOST): _P.FAILED,
-    (_P.ACTIVE, _PE.DRAIN): _P.DRAINING,
+    # A pilot whose time is over before it could do anything was of no use: its client is told so.
+    (_P.STARTING, _PE.WALLTIME): _P.FAILED,
     (_P.ACTIVE, _PE.CANCEL): _P.CANCELED,
     (_P.ACTIVE, _PE.ENDED): _P.DONE,
     (_P.ACTIVE, _PE.WALLTIME): _P.DONE,
     (_P.ACTIVE, _PE.LOST): _P.FAILED,
-    (_P.DRAINING, _PE.ENDED): _P.DONE,
-    (_P.DRAINING, _PE.CANCEL): _P.CANCELED,
-    (_P.DRAINING, _PE.WALLTIME): _P.DONE,
-    (_P.DRAINING, _PE.LOST): _P.FAILED,
 }
 
 _State = TypeVar("_State", TaskState, PilotState)

@@ -27,7 +27,6 @@ LAST_WORD_S = 0.5
 # What a state that the agent reports means for the state that is known here.
 _EVENTS = {
     PilotState.ACTIVE: PilotEvent.RANKS_UP,
-    PilotState.DRAINING: PilotEvent.DRAIN,
     PilotState.DONE: PilotEvent.ENDED,
     PilotState.CANCELED: PilotEvent.CANCEL,
 }
@@ -181,7 +180,7 @@ class Pilot:
                 return
             starting = self._state is PilotState.STARTING
             failure = PilotEvent.START_FAILED if starting else PilotEvent.LOST
-            if starting and told in (PilotState.DONE, PilotState.DRAINING):
+            if starting and told is PilotState.DONE:
                 self._state = advance(PILOT_LIFE, self._state, PilotEvent.RANKS_UP)
             self._state = advance(PILOT_LIFE, self._state, _EVENTS.get(told, failure))
             self._reason = reason

@@ -28,12 +28,13 @@ from elevon.frames.files.pickles import dumps
 from elevon.model.ids import RankId, TaskId
 from elevon.model.operations import Call, Load
 from elevon.model.outcomes import Failure, FailureKind, PartOutcome, Stamps
+from elevon.model.slices import Slice
 from elevon.model.texts import error_text, traceback_text
 from elevon.rank.calls import Job
 from elevon.rank.inputs import Inputs
 from elevon.rank.operators import prepare
 from elevon.rank.store import InputUnavailable, PartitionStore
-from elevon.wire.messages import Interrupt, RunTask, Slice
+from elevon.wire.messages import Interrupt, RunTask
 
 # A value travels through the agent, which is no road for bulk data.
 LARGEST_VALUE_BYTES = 64 * 1024 * 1024

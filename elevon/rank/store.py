@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from elevon.errors import WireError
 from elevon.frames.files import ipc
 from elevon.model.ids import TaskId
+from elevon.model.slices import Slice
 from elevon.wire.data import PartitionRequest, PartitionServer, fetch
-from elevon.wire.messages import Slice
 
 if TYPE_CHECKING:
     import pyarrow as pa

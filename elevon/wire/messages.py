@@ -12,6 +12,7 @@ import msgspec
 from elevon.model.ids import RankId, TaskId
 from elevon.model.operations import Operation
 from elevon.model.outcomes import PartOutcome, TaskOutcome
+from elevon.model.slices import Slice
 from elevon.model.states import PilotState
 from elevon.model.tasks import TaskSubmission
 
@@ -155,25 +156,9 @@ class Repaired(_Message, frozen=True):
     error: str
 
 
-class RankFailed(_Message, frozen=True):
-    """A rank could not start its work; ``reason`` is for the user."""
-
-    rank: RankId
-    reason: str
-
-
-RankMessage: TypeAlias = RankHello | PartDone | RankAlive | Repaired | RankFailed
+RankMessage: TypeAlias = RankHello | PartDone | RankAlive | Repaired
 
 # ------------------------------------------------------------------ agent -> rank, work channel
-
-
-class Slice(_Message, frozen=True):
-    """Rows of a resident partition: ``offset`` and ``rows`` within the partition at ``address``."""
-
-    task: TaskId
-    address: str
-    offset: int
-    rows: int
 
 
 class RunTask(_Message, frozen=True):

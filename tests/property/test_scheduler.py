@@ -54,7 +54,6 @@ class World:
         self.running: dict[int, Part] = {}
         self.alive: set[int] = set()
         self.lost: set[int] = set()
-        self.given_up: set[int] = set()
         self.repairing: set[int] = set()
         self.stores: dict[int, dict[str, int]] = {rank: {} for rank in range(ranks)}
         self.communicators: dict[int, dict[int, tuple[int, ...]]] = {r: {} for r in range(ranks)}
@@ -133,25 +132,25 @@ class World:
             slices = [start.inputs[member][index] for member in range(len(start.ranks))]
             for piece in (piece for share in slices for piece in share):
                 assert piece.task == name
-                assert piece.rank == owners[piece.partition][0]
+                assert piece.rank in [rank for rank, _ in owners]
                 assert piece.rank in self.alive
                 assert name in self.stores[piece.rank], "dropped or lost data is used"
                 assert piece.address == self.rig.addresses[piece.rank]
                 reads.add((piece.rank, name))
-            self._check_rows([rows for _, rows in owners], slices)
+            self._check_rows(owners, slices)
         return reads
 
-    def _check_rows(self, rows, slices) -> None:
+    def _check_rows(self, owners, slices) -> None:
         covered = [
-            (piece.partition, row)
+            (piece.rank, row)
             for share in slices
             for piece in share
             for row in range(piece.offset, piece.offset + piece.rows)
         ]
-        assert covered == [(p, row) for p, count in enumerate(rows) for row in range(count)]
-        if len(rows) == len(slices):
-            whole = [((p, 0, count),) if count else () for p, count in enumerate(rows)]
-            assert [tuple((s.partition, s.offset, s.rows) for s in ss) for ss in slices] == whole
+        assert covered == [(p, row) for p, count in owners for row in range(count)]
+        if len(owners) == len(slices):
+            whole = [((p, 0, count),) if count else () for p, count in owners]
+            assert [tuple((s.rank, s.offset, s.rows) for s in ss) for ss in slices] == whole
 
     def _open(self, gang, communicator_id, evict) -> None:
         for rank in gang:
@@ -354,17 +353,6 @@ class Story(RuleBasedStateMachine):
         world.repairing.clear()
         world.carry_out(self.rig.world_gone(alive[which % len(alive)] if blamed else None))
 
-    @precondition(lambda self: self.world.repairing)
-    @rule(really=seldom)
-    def repair_fails(self, really):
-        if not really:
-            return
-        world = self.world
-        world.given_up |= set(range(self.ranks)) - world.alive
-        world.lost.clear()
-        world.repairing.clear()
-        world.carry_out(self.rig.repair_failed())
-
     # ---------------------------------------------------------------- what always holds
 
     @invariant()
@@ -374,7 +362,7 @@ class Story(RuleBasedStateMachine):
         numbers, world = self.rig.scheduler.statistics(), self.world
         assert numbers.alive == len(world.alive)
         assert numbers.idle == len(world.alive) - len(world.running)
-        assert (numbers.lost, numbers.given_up) == (len(world.lost), len(world.given_up))
+        assert numbers.lost == len(world.lost)
         assert numbers.submitted == len(world.submitted)
         assert numbers.communicators <= self.cache
 
@@ -445,7 +433,7 @@ class Story(RuleBasedStateMachine):
         """Who may come: those of a new world, and the lost once their replacement is asked for."""
         world = self.world
         waiting = world.lost - world.repairing
-        return sorted(set(range(self.ranks)) - world.alive - waiting - world.given_up)
+        return sorted(set(range(self.ranks)) - world.alive - waiting)
 
     def _everybody_joins(self):
         for rank in self._can_join():

@@ -13,7 +13,6 @@ from elevon.agent.scheduling.events import (
     RankGone,
     RankJoined,
     Released,
-    RepairFailed,
     RepairWorld,
     StartGang,
     Submitted,
@@ -81,9 +80,6 @@ class Rig:
 
     def world_gone(self, culprit=None, reason="mpiexec ended"):
         return self.tell(WorldGone(culprit, reason, self.tick()))
-
-    def repair_failed(self):
-        return self.tell(RepairFailed("no room", self.tick()))
 
     def part(self, task, member, failure=None, attempt=None, **outcome):
         """A member of the last attempt ends."""

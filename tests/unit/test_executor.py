@@ -19,10 +19,11 @@ from elevon.model.algebra import Aggregate, Drop, DropDuplicates, Equals, GroupB
 from elevon.model.ids import RankId, TaskId
 from elevon.model.operations import Call, InputRef, Join, Sort
 from elevon.model.outcomes import FailureKind
+from elevon.model.slices import Slice
 from elevon.rank.calls import wants_communicator
 from elevon.rank.executor import Executor
 from elevon.rank.store import PartitionStore
-from elevon.wire.messages import Interrupt, RunTask, Slice
+from elevon.wire.messages import Interrupt, RunTask
 
 
 class LonelyGroup:

@@ -31,7 +31,6 @@ def story():
     rig.world_gone(culprit=1)
     for rank in range(3):
         rig.join(rank)
-    rig.repair_failed()
     rig.call("g", "f")
     return rig
 

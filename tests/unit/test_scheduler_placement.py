@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elevon.agent.scheduling.events import InputSlice, StartGang, pickle_values
+from elevon.agent.scheduling.events import StartGang, pickle_values
 from elevon.agent.scheduling.idle_ranks import IdleRanks
 from elevon.agent.scheduling.placement import choose_gang
+from elevon.model.slices import Slice
 from tests.support.scheduler import Rig, only
 
 
 def ranges(start, member, number=0):
-    """(partition, offset, rows) of one input of one member."""
-    return [(s.partition, s.offset, s.rows) for s in start.inputs[member][number]]
+    """(rank that holds the partition, offset, rows) of one input of one member."""
+    return [(s.rank, s.offset, s.rows) for s in start.inputs[member][number]]
 
 
 def test_as_many_partitions_as_members_go_whole():
@@ -130,7 +131,7 @@ def test_a_value_goes_to_its_consumer_as_one_pickle():
     assert pickle.loads(start.values[0]) == 1
     assert pickle.loads(start.values[2]) == [2, 3]
     assert start.inputs == (
-        ((), (InputSlice("table", 0, 0, rig.ends["table"][0].partitions[0].address, 0, 10),), ()),
+        ((), (Slice("table", rig.ends["table"][0].partitions[0].address, 0, 10, 0),), ()),
     )
 
 

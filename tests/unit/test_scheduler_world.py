@@ -89,67 +89,6 @@ def test_a_rank_that_joins_twice_has_died_in_between():
     assert rig.scheduler.statistics().alive == 2
 
 
-def test_after_a_failed_repair_the_pilot_is_smaller():
-    rig = Rig(ranks=3)
-    rig.read("large", ranks=3)
-    rig.read("busy", ranks=1)
-    rig.sort("later", "busy", ranks=3)
-    rig.read("fits", ranks=2)
-    rig.gone(2)
-    rig.part("large", 0)
-    rig.part("large", 1)
-    rig.read("large2", ranks=3)
-    rig.finish("busy")
-    commands = rig.repair_failed()
-    assert ended(commands) == ["later", "large2"]
-    assert started(commands) == ["fits"]
-    failure = rig.failure("later")
-    assert failure.kind is FailureKind.RESOURCES
-    assert "asks for 3 ranks, but 2 of the pilot's 3 are left" in failure.message
-    rig.read("large3", ranks=3)
-    assert rig.failure("large3").kind is FailureKind.RESOURCES
-    assert rig.scheduler.statistics().given_up == 1
-    assert repairs(rig.finish("fits")) == []
-    assert rig.gone(2) == [], "it is not there, and nobody waits for it"
-
-
-def test_a_task_that_runs_at_a_failed_repair_is_not_retried_on_too_few():
-    rig = Rig(ranks=2)
-    rig.read("a", ranks=2, retries=1)
-    rig.gone(1)
-    rig.repair_failed()
-    rig.part("a", 0)
-    assert rig.failure("a").kind is FailureKind.RESOURCES
-
-
-def test_lost_data_that_needs_more_ranks_than_are_left_is_not_made_again():
-    rig = Rig(ranks=2)
-    rig.read("a", ranks=2)
-    rig.finish("a")
-    rig.gone(1)
-    rig.repair_failed()
-    rig.sort("b", "a")
-    assert rig.failure("b").kind is FailureKind.DATA_LOST
-    assert "a (read) needs 2 ranks to run again, more than are left" in rig.failure("b").message
-
-
-def test_nobody_left_after_a_failed_repair_ends_everything():
-    rig = Rig(ranks=1)
-    rig.read("a")
-    rig.gone(0)
-    rig.read("b")
-    assert ended(rig.repair_failed()) == ["b"]
-    assert rig.failure("b").kind is FailureKind.RESOURCES
-
-
-def test_a_given_up_rank_that_comes_after_all_counts_again():
-    rig = Rig(ranks=2)
-    rig.gone(1)
-    rig.repair_failed()
-    rig.join(1)
-    assert started(rig.read("a", ranks=2)) == ["a"]
-
-
 # ------------------------------------------------------------ the whole world
 
 

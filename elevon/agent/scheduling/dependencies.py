@@ -169,7 +169,7 @@ class Dependencies:
         waiting = record.waiting_consumers()
         if not waiting:
             return
-        plan = lineage.plan(record, self._state.ranks.capacity)
+        plan = lineage.plan(record)
         if plan.blocker is not None:
             for consumer in waiting:
                 failure = failures.data_lost(consumer, record, plan.blocker)
@@ -218,8 +218,6 @@ class Dependencies:
         self._state.tasks.move(record, TaskEvent.INPUTS_READY)
         record.ready_s = self._state.at
         self._state.queue.push(record)
-        if record.size > self._state.ranks.capacity:
-            self._state.mark_unrunnable(record, failures.too_large(record, self._state.ranks))
 
     def _follow(self, record: TaskRecord, predecessor: TaskRecord) -> None:
         """Wait for a task's end, unless it has ended once or is waited for as an input anyway."""

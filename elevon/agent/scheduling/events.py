@@ -10,6 +10,7 @@ import msgspec
 
 from elevon.model.ids import RankId, TaskId
 from elevon.model.outcomes import PartOutcome, TaskOutcome
+from elevon.model.slices import Slice
 from elevon.model.tasks import TaskSubmission
 
 # ---------------------------------------------------------------- events (facts; upwards)
@@ -89,37 +90,11 @@ class Released(msgspec.Struct, frozen=True, tag=True, gc=False):
     at: float
 
 
-class RepairFailed(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """Ranks that are not up will not come: the pilot goes on with those that are left."""
-
-    reason: str
-    at: float
-
-
 Event: TypeAlias = (
-    RankJoined
-    | RankGone
-    | WorldGone
-    | Submitted
-    | PartEnded
-    | CancelAsked
-    | TimedOut
-    | Released
-    | RepairFailed
+    RankJoined | RankGone | WorldGone | Submitted | PartEnded | CancelAsked | TimedOut | Released
 )
 
 # ---------------------------------------------------------------- commands (wishes; downwards)
-
-
-class InputSlice(msgspec.Struct, frozen=True, gc=False):
-    """Rows offset..offset+rows of one partition, for one member of a gang."""
-
-    task: TaskId
-    partition: int
-    rank: RankId
-    address: str
-    offset: int
-    rows: int
 
 
 class StartGang(msgspec.Struct, frozen=True, gc=False):
@@ -147,7 +122,7 @@ class StartGang(msgspec.Struct, frozen=True, gc=False):
     ranks: tuple[RankId, ...]
     communicator_id: int
     evict: tuple[int, ...]
-    inputs: tuple[tuple[tuple[InputSlice, ...], ...], ...]
+    inputs: tuple[tuple[tuple[Slice, ...], ...], ...]
     values: tuple[bytes, ...]
     schemas: tuple[bytes, ...]
 

@@ -40,14 +40,11 @@ def first_line(failure: Failure) -> str:
 
 def too_large(record: TaskRecord, ranks: RankTable) -> Failure:
     """The gang is larger than the pilot will ever be."""
-    has = f"the pilot has {ranks.capacity}"
-    if ranks.given_up:
-        has = f"{ranks.capacity} of the pilot's {ranks.total} are left"
     return Failure(
         kind=FailureKind.RESOURCES,
         message=(
-            f"task {label(record)} asks for {ranks_of(record.size)}, but {has}: "
-            "ask for fewer ranks, or start a larger pilot"
+            f"task {label(record)} asks for {ranks_of(record.size)}, but the pilot has "
+            f"{ranks.total}: ask for fewer ranks, or start a larger pilot"
         ),
     )
 
@@ -217,12 +214,8 @@ def _why_not_again(blocker: TaskRecord) -> str:
     operation = blocker.submission.description.operation
     if blocker.failure is not None:
         return f"{label(blocker)} failed when it ran again: {first_line(blocker.failure)}"
-    if not operation.repeatable:
-        return (
-            f"{label(blocker)} is not run again, because a function may have effects and a "
-            "client's table may be gone: submit it and its consumers again"
-        )
+    assert not operation.repeatable, "nothing else keeps a task from running again"
     return (
-        f"{label(blocker)} needs {ranks_of(blocker.size)} to run again, more than are left: "
-        "submit it and its consumers again with fewer"
+        f"{label(blocker)} is not run again, because a function may have effects and a "
+        "client's table may be gone: submit it and its consumers again"
     )

@@ -23,12 +23,11 @@ def keeps_inputs(record: TaskRecord) -> bool:
     return record.dataset and record.submission.description.operation.repeatable
 
 
-def plan(target: TaskRecord, capacity: int) -> Plan:
+def plan(target: TaskRecord) -> Plan:
     """How to recompute the output of ``target``.
 
     Args:
         target: a task that is DONE and whose output is not whole.
-        capacity: ranks that the largest gang can have.
     """
     again: dict[TaskRecord, None] = {}
     stack = [(target, False)]
@@ -37,7 +36,7 @@ def plan(target: TaskRecord, capacity: int) -> Plan:
         if inputs_planned:
             again[record] = None
         elif record not in again and not _comes_anyway(record):
-            if not _can_run_again(record, capacity):
+            if not _can_run_again(record):
                 return Plan(blocker=record)
             stack.append((record, True))
             stack.extend((producer, False) for producer in record.producers)
@@ -49,5 +48,5 @@ def _comes_anyway(record: TaskRecord) -> bool:
     return record.available or not record.final
 
 
-def _can_run_again(record: TaskRecord, capacity: int) -> bool:
-    return record.state is TaskState.DONE and keeps_inputs(record) and record.size <= capacity
+def _can_run_again(record: TaskRecord) -> bool:
+    return record.state is TaskState.DONE and keeps_inputs(record)

@@ -67,7 +67,7 @@ class Outcomes:
         unrunnable = self._state.unrunnable
         while unrunnable:
             record, failure = unrunnable.popleft()
-            if record.state is TaskState.WAITING or record.state is TaskState.READY:
+            if record.state is TaskState.WAITING:
                 self.fail(record, failure, TaskEvent.GIVE_UP)
 
     def _tell(self, record: TaskRecord) -> None:

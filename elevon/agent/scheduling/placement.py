@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from elevon.agent.scheduling.events import InputSlice, pickle_values
+from elevon.agent.scheduling.events import pickle_values
 from elevon.agent.scheduling.idle_ranks import IdleRanks
 from elevon.agent.scheduling.records import TaskRecord
 from elevon.model.ids import RankId
 from elevon.model.operations import Call
+from elevon.model.slices import Slice
 
-Slices: TypeAlias = tuple[InputSlice, ...]
+Slices: TypeAlias = tuple[Slice, ...]
 RowsByRank: TypeAlias = dict[RankId, int]
 
 
@@ -81,7 +82,7 @@ def _even(producer: TaskRecord, size: int) -> list[Slices]:
     shares, partition, start = [], 0, 0  # start: the first row of the partition, among all rows
     for member in range(size):
         low, high = member * total // size, (member + 1) * total // size
-        pieces: list[InputSlice] = []
+        pieces: list[Slice] = []
         while low < high:
             end = start + producer.partitions[partition].rows
             if low >= end:
@@ -98,13 +99,14 @@ def _piece(producer: TaskRecord, number: int, offset: int, rows: int) -> Slices:
     if not rows:
         return ()
     owner = producer.partitions[number]
-    return (InputSlice(producer.task, number, owner.rank, owner.address, offset, rows),)
+    return (Slice(producer.task, owner.address, offset, rows, owner.rank),)
 
 
 def _rows_by_rank(slices_by_input: Sequence[Slices]) -> RowsByRank:
     rows: RowsByRank = {}
     for slices in slices_by_input:
         for piece in slices:
+            assert piece.rank is not None, "partitions are resident on ranks"
             rows[piece.rank] = rows.get(piece.rank, 0) + piece.rows
     return rows
 

@@ -1,4 +1,4 @@
-"""What every rank does: nothing yet, idle, at work for a task, lost, or given up."""
+"""What every rank does: nothing yet, idle, at work for a task, or lost."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ class RankTable:
 
     Attributes:
         total: the pilot's ranks.
-        capacity: how many of them the largest gang can ever have.
         alive: ranks that are up.
         idle: those of them that have no work.
         lost: ranks that have died and are to be replaced, with the reason.
         repair_asked: those of them whose replacement was asked for.
         unfit: whether a gang could not open its communicator while ranks were lost.
-        given_up: ranks that will not come back.
         work: by rank, the task whose part it runs.
         group_rank: by rank, its number within that task's gang.
         address: by rank, where it serves partitions.
@@ -29,13 +27,11 @@ class RankTable:
         if total < 1:
             raise ValueError(f"a pilot has at least one rank, not {total}")
         self.total = total
-        self.capacity = total
         self.alive = 0
         self.idle = IdleRanks(total)
         self.lost: dict[RankId, str] = {}
         self.repair_asked: set[RankId] = set()
         self.unfit = False
-        self.given_up: set[RankId] = set()
         self.work: list[TaskRecord | None] = [None] * total
         self.group_rank = [0] * total
         self.address = [""] * total
@@ -71,8 +67,6 @@ class RankTable:
         self.lost.pop(rank, None)
         self.repair_asked.discard(rank)
         self.unfit = self.unfit and bool(self.lost)
-        self.given_up.discard(rank)
-        self.capacity = self.total - len(self.given_up)
         self._node[rank] = node
         self.address[rank] = address
         self._up[rank] = 1
@@ -94,12 +88,6 @@ class RankTable:
         """The reason for which a rank was lost after ``step`` events, or None if it was not."""
         lost_at, reason = self._last_loss.get(rank, (-1, ""))
         return reason if lost_at > step else None
-
-    def give_up(self) -> None:
-        """The ranks that are not up will not come any more."""
-        self.given_up.update(RankId(r) for r in range(self.total) if not self._up[r])
-        self.capacity = self.total - len(self.given_up)
-        self.end_repair()
 
     def end_repair(self) -> None:
         """No rank is to be replaced any more."""
@@ -127,7 +115,7 @@ class RankTable:
         work = tuple(None if r is None else r.task for r in self.work)
         resident = tuple(tuple(r.task for r in held) for held in self.resident)
         lost = (tuple(self.lost.items()), tuple(sorted(self.repair_asked)))
-        people = (bytes(self._up), lost, self.unfit, tuple(sorted(self.given_up)))
+        people = (bytes(self._up), lost, self.unfit)
         return (
             people,
             work,

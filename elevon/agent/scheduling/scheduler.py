@@ -3,7 +3,7 @@
 It has no clock, no socket and no random number: moments come in the events.
 
 The cost of an event does not depend on how many tasks there are or were. Only the loss of the whole
-world and the end of a repair look at all ranks or tasks.
+world looks at all ranks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from elevon.agent.scheduling.events import (
     RankGone,
     RankJoined,
     Released,
-    RepairFailed,
     Submitted,
     TimedOut,
     WorldGone,
@@ -43,7 +42,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         ranks: of the pilot.
-        alive, idle, lost, given_up: of these ranks.
+        alive, idle, lost: of these ranks.
         submitted: tasks ever submitted.
         known: tasks that are not forgotten.
         tasks: by state; those that ended count also after they are forgotten.
@@ -54,7 +53,6 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     alive: int
     idle: int
     lost: int
-    given_up: int
     submitted: int
     known: int
     tasks: dict[TaskState, int]
@@ -84,7 +82,6 @@ class Scheduler:
             TimedOut: self._timed_out,
             RankGone: self._rank_gone,
             WorldGone: self._world_gone,
-            RepairFailed: self._repair_failed,
         }
 
     def step(self, event: Event) -> list[Command]:
@@ -130,7 +127,6 @@ class Scheduler:
             alive=ranks.alive,
             idle=ranks.idle.count,
             lost=len(ranks.lost),
-            given_up=len(ranks.given_up),
             submitted=tasks.submitted,
             known=len(tasks.records),
             tasks=dict(tasks.in_state),
@@ -148,7 +144,7 @@ class Scheduler:
         if event.submission.task in tasks.records:
             return  # a client that reconnects sends again what was not confirmed
         record = tasks.enter(event.submission, event.at)
-        if record.size > self._state.ranks.capacity:
+        if record.size > self._state.ranks.total:
             failure = failures.too_large(record, self._state.ranks)
             self._outcomes.fail(record, failure, TaskEvent.GIVE_UP)
         elif refusal := self._dependencies.admit(record):
@@ -188,8 +184,7 @@ class Scheduler:
         ranks.check(event.rank)
         if ranks.is_up(event.rank):
             self._lose_rank(event.rank, event.reason)
-        if event.rank not in ranks.given_up:
-            ranks.lost[event.rank] = event.reason
+        ranks.lost[event.rank] = event.reason
 
     def _evict_rank(self, rank: RankId, reason: str) -> None:
         """A rank that may live, but is no use to others: it is ended and replaced."""
@@ -228,11 +223,3 @@ class Scheduler:
             self._attempts.world_lost(record, culprit, event.reason)
         for record in hit:
             self._dependencies.recover(record)
-
-    def _repair_failed(self, event: RepairFailed) -> None:
-        ranks = self._state.ranks
-        ranks.give_up()
-        for record in self._state.tasks.records.values():
-            unstarted = record.state is TaskState.WAITING or record.state is TaskState.READY
-            if unstarted and record.size > ranks.capacity:
-                self._state.mark_unrunnable(record, failures.too_large(record, ranks))

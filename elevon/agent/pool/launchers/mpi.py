@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from elevon.errors import PilotStartFailed
+from elevon.model.ids import RankId
 
 _PR_SET_PDEATHSIG = 1
 _VERSION_WITHIN_S = 10.0
@@ -225,7 +226,7 @@ class MpiHandle:
         """mpiexec's exit status, or None while it runs."""
         return self.poll()
 
-    def replace(self, slot: int) -> None:
+    def replace(self, rank: RankId) -> None:
         """Not mpiexec's business: MPI lets only ranks start ranks."""
 
     def stop(self, grace_s: float) -> None:

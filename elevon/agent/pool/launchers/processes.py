@@ -19,6 +19,7 @@ import psutil
 
 from elevon.comm.connect.rendezvous import RendezvousServer
 from elevon.errors import PilotStartFailed
+from elevon.model.ids import RankId
 
 TERMINATED_WITHIN_S = 1.0
 KILLED_WITHIN_S = 5.0
@@ -47,8 +48,8 @@ class ProcessLauncher:
         recipe = _Recipe(self._address, ranks, tuple(command), dict(env), log)
         handle = ProcessesHandle(recipe)
         try:
-            for slot in range(ranks):
-                handle.replace(slot)
+            for rank in range(ranks):
+                handle.replace(RankId(rank))
         except PilotStartFailed:
             handle.stop(0.0)
             raise
@@ -65,8 +66,8 @@ class _Recipe:
     env: Mapping[str, str]
     log: Path
 
-    def start(self, slot: int) -> subprocess.Popen[bytes]:
-        command = [*self.command, self.rendezvous, str(slot), str(self.ranks)]
+    def start(self, rank: RankId) -> subprocess.Popen[bytes]:
+        command = [*self.command, self.rendezvous, str(rank), str(self.ranks)]
         with self.log.open("ab") as out:
             try:
                 return subprocess.Popen(
@@ -78,7 +79,7 @@ class _Recipe:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise PilotStartFailed(f"rank {slot} could not be started: {error}") from error
+                raise PilotStartFailed(f"rank {rank} could not be started: {error}") from error
 
 
 class ProcessesHandle:
@@ -100,9 +101,9 @@ class ProcessesHandle:
             del self._processes[pid]
         return code
 
-    def replace(self, slot: int) -> int:
-        """Start a process for a slot that has none."""
-        process = self._recipe.start(slot)
+    def replace(self, rank: RankId) -> int:
+        """Start a process for a rank that has none."""
+        process = self._recipe.start(rank)
         self._processes[process.pid] = process
         return process.pid
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from elevon.model.ids import RankId
+
 
 class LaunchHandle(Protocol):
     """A set of ranks that was started together."""
@@ -17,8 +19,8 @@ class LaunchHandle(Protocol):
     def exit_code(self, pid: int) -> int | None:
         """How one of them ended (minus the signal's number where one killed it), or None."""
 
-    def replace(self, slot: int) -> int | None:
-        """Start a process for a slot whose own has died.
+    def replace(self, rank: RankId) -> int | None:
+        """Start a process for a rank whose own has died.
 
         Returns:
             Its process id, or None where the survivors have to do it.
