@@ -46,7 +46,9 @@ def test_joins_and_sorts_under_pandas_names(tasks, frame):
     expected = FRAME.join(right, on="k", how="left").sort("n", descending=True)
     assert rows(merged) == list(expected.iter_rows())
     same = tasks.sort_values(tasks.merge(frame, SMALL, "left", "k", ranks=2), "n", ascending=False)
-    assert tasks.equals(same, merged, ranks=2).result(60) is True
+    equal = tasks.equals(same, merged, ranks=2)
+    assert equal.result(60) is True
+    assert tasks.submit(lambda truth: truth, equal).result(60) is True
 
 
 def test_groups_and_aggregates(tasks, frame):

@@ -350,7 +350,7 @@ def test_what_arrow_raises_by_itself_becomes_an_error_of_ours(executor, store):
     )
     piece = Slice(TaskId("task.0"), store.address, 0, 200)
     failure = run(executor, message(Sort(("d",), (True,)), inputs=((piece,),))).failure
-    assert "SchemaError: sort: ValueError: the chunks' dictionaries together have 200" in (
+    assert "SchemaError: rows cannot be sorted: the chunks' dictionaries together have 200" in (
         failure.message
     )
 

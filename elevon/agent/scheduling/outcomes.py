@@ -12,7 +12,6 @@ from elevon.agent.scheduling.dependencies import Dependencies
 from elevon.agent.scheduling.events import EndTask
 from elevon.agent.scheduling.records import Attempt, TaskRecord
 from elevon.agent.scheduling.state import SchedulerState
-from elevon.model.operations import Call
 from elevon.model.outcomes import (
     Failure,
     Partition,
@@ -105,9 +104,9 @@ class Outcomes:
 
 
 def _values(record: TaskRecord, parts: list[PartOutcome]) -> tuple[bytes, ...]:
-    """Rank 0's value for returns="rank0"; by rank for returns="all" and for written files."""
+    """Rank 0's value, or all by rank, as the operation says."""
     operation = record.submission.description.operation
-    if isinstance(operation, Call) and operation.returns == "rank0":
+    if operation.result == "value":
         return (parts[0].value,)
     return tuple(part.value for part in parts)
 

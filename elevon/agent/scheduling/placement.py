@@ -13,7 +13,6 @@ from elevon.agent.scheduling.events import pickle_values
 from elevon.agent.scheduling.idle_ranks import IdleRanks
 from elevon.agent.scheduling.records import TaskRecord
 from elevon.model.ids import RankId
-from elevon.model.operations import Call
 from elevon.model.slices import Slice
 
 Slices: TypeAlias = tuple[Slice, ...]
@@ -46,7 +45,7 @@ def input_value(producer: TaskRecord) -> bytes:
     if producer.dataset:
         return b""
     operation = producer.submission.description.operation
-    if isinstance(operation, Call) and operation.returns == "rank0":
+    if operation.result == "value":
         return producer.values[0]
     return pickle_values(producer.values)
 
