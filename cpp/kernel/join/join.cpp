@@ -40,7 +40,7 @@ struct KeyPair {
 };
 
 // What every phase needs to know.
-struct Task {
+struct JoinContext {
   const Table& left;
   const Table& right;
   const JoinSpec& spec;
@@ -56,15 +56,15 @@ struct Task {
 template <typename Scheme, typename Index>
 class Join {
  public:
-  explicit Join(const Task& task)
-      : task_(task),
-        scheme_(task.plan),
-        probe_(place(!task.plan.build_left, false)),
-        build_(place(task.plan.build_left, !Scheme::kExact)) {}
+  explicit Join(const JoinContext& context)
+      : context_(context),
+        scheme_(context.plan),
+        probe_(place(!context.plan.build_left, false)),
+        build_(place(context.plan.build_left, !Scheme::kExact)) {}
 
   Table run() {
     match();
-    return is_existence(task_.spec.how) ? existing_rows() : joined_rows();
+    return is_existence(context_.spec.how) ? existing_rows() : joined_rows();
   }
 
  private:
@@ -79,57 +79,59 @@ class Join {
   // The side that is (left or not) probe or build, in its partitions. There its codes are not
   // needed any more.
   SideType place(bool left, bool keep_codes) {
-    auto& reader = left ? task_.keys.left : task_.keys.right;
-    const std::int64_t rows = left ? task_.left.num_rows() : task_.right.num_rows();
-    if (task_.plan.partition_bits == 0) {
+    auto& reader = left ? context_.keys.left : context_.keys.right;
+    const std::int64_t rows = left ? context_.left.num_rows() : context_.right.num_rows();
+    if (context_.plan.partition_bits == 0) {
       return leave_side<Scheme, Index>(*reader, rows, scheme_, keep_codes);
     }
-    SideType side = scatter_side<Scheme, Index>(*reader, rows, scheme_, task_.plan);
+    SideType side = scatter_side<Scheme, Index>(*reader, rows, scheme_, context_.plan);
     side.reader = nullptr;
     reader.reset();
     return side;
   }
 
   void match() {
-    left_keys_ = by_position(task_.keys.left_columns, placement(true));
-    right_keys_ = by_position(task_.keys.right_columns, placement(false));
+    left_keys_ = by_position(context_.keys.left_columns, placement(true));
+    right_keys_ = by_position(context_.keys.right_columns, placement(false));
     std::unique_ptr<const KeyEquality> equality;
-    if (!task_.keys.exact) equality = make_key_equality(left_keys_, right_keys_);
-    const Verifier<Index> verifier{equality.get(), task_.plan.build_left};
-    matches_ = match_sides(probe_, build_, scheme_, verifier, rules(), task_.plan);
+    if (!context_.keys.exact) equality = make_key_equality(left_keys_, right_keys_);
+    const Verifier<Index> verifier{equality.get(), context_.plan.build_left};
+    matches_ = match_sides(probe_, build_, scheme_, verifier, rules(), context_.plan);
   }
 
   [[nodiscard]] const Placement<Index>& placement(bool left) const {
-    return left == task_.plan.build_left ? build_.placement : probe_.placement;
+    return left == context_.plan.build_left ? build_.placement : probe_.placement;
   }
 
   std::vector<Column> by_position(const std::vector<Column>& keys,
                                   const Placement<Index>& placement) const {
     std::vector<Column> columns;
     for (const Column& key : keys) {
-      columns.push_back(placement.scattered() ? scatter_column(key, placement, task_.plan.threads)
-                                              : combine_chunks(key, task_.plan.threads));
+      columns.push_back(placement.scattered()
+                            ? scatter_column(key, placement, context_.plan.threads)
+                            : combine_chunks(key, context_.plan.threads));
     }
     return columns;
   }
 
   [[nodiscard]] MatchRules rules() const {
-    const JoinType how = task_.spec.how;
-    const bool build_left = task_.plan.build_left;
+    const JoinType how = context_.spec.how;
+    const bool build_left = context_.plan.build_left;
     return {build_left ? keeps_right(how) : keeps_left(how),
             build_left ? keeps_left(how) : keeps_right(how), is_existence(how)};
   }
 
   // Left probes an existence join.
   Table existing_rows() {
-    const bool wanted = task_.spec.how == JoinType::Semi;
+    const bool wanted = context_.spec.how == JoinType::Semi;
     const auto rows =
-        marked_rows(matches_.probe_matched, probe_.placement, wanted, task_.plan.threads);
+        marked_rows(matches_.probe_matched, probe_.placement, wanted, context_.plan.threads);
     std::vector<Column> columns;
-    for (const JoinColumn& output : task_.spec.output) {
-      const Column& column = output.side == JoinSide::Key ? *task_.key(output.position).left
-                                                          : task_.left.column(output.position);
-      columns.push_back(gather(column, Rows(rows.span()), task_.plan.threads).renamed(output.name));
+    for (const JoinColumn& output : context_.spec.output) {
+      const Column& column = output.side == JoinSide::Key ? *context_.key(output.position).left
+                                                          : context_.left.column(output.position);
+      columns.push_back(
+          gather(column, Rows(rows.span()), context_.plan.threads).renamed(output.name));
     }
     return {std::move(columns), rows.size()};
   }
@@ -137,7 +139,7 @@ class Join {
   // Decoded keys first, then left and then right columns: what the next ones do not need goes back
   // to the pool before they ask for memory.
   Table joined_rows() {
-    Result columns(task_.spec.output.size());
+    Result columns(context_.spec.output.size());
     fill(columns, [&](const JoinColumn& output) { return decoded(output); });
     probe_.locals = {};
     build_.locals = {};
@@ -155,7 +157,7 @@ class Join {
   void fill(Result& columns, Make&& make) const {
     for (std::size_t i = 0; i < columns.made.size(); ++i) {
       if (columns.is_made[i]) continue;
-      std::optional<Column> column = make(task_.spec.output[i]);
+      std::optional<Column> column = make(context_.spec.output[i]);
       if (!column) continue;
       columns.made[i] = std::move(*column);
       columns.is_made[i] = true;
@@ -163,16 +165,16 @@ class Join {
   }
 
   SideColumns<Index> side_columns(bool left) {
-    const bool probes = left != task_.plan.build_left;
+    const bool probes = left != context_.plan.build_left;
     MatchedSide<Index> side;
     side.placement = &placement(left);
     side.positions = probes ? &Segment<Index>::probe : &Segment<Index>::build;
-    side.may_miss = left ? keeps_right(task_.spec.how) : keeps_left(task_.spec.how);
+    side.may_miss = left ? keeps_right(context_.spec.how) : keeps_left(context_.spec.how);
     side.unordered = !probes;
-    SideColumns<Index> columns(side, matches_, task_.plan.threads);
+    SideColumns<Index> columns(side, matches_, context_.plan.threads);
     std::vector<Column>& keys = left ? left_keys_ : right_keys_;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-      const KeyPair key = task_.key(static_cast<std::int64_t>(i));
+      const KeyPair key = context_.key(static_cast<std::int64_t>(i));
       columns.know(left ? *key.left : *key.right, std::move(keys[i]));
     }
     return columns;
@@ -180,35 +182,37 @@ class Join {
 
   // The column whose every value is the result row's key, or nullptr.
   [[nodiscard]] const Column* key_column(const JoinColumn& output) const {
-    const KeyPair key = task_.key(0);
-    const JoinType how = task_.spec.how;
+    const KeyPair key = context_.key(0);
+    const JoinType how = context_.spec.how;
     switch (output.side) {
       case JoinSide::Key: return output.position == 0 ? key.left : nullptr;
       case JoinSide::Left:
-        return output.position == task_.spec.left_on[0] && !keeps_right(how) ? key.left : nullptr;
+        return output.position == context_.spec.left_on[0] && !keeps_right(how) ? key.left
+                                                                                : nullptr;
       default:
-        return output.position == task_.spec.right_on[0] && !keeps_left(how) ? key.right : nullptr;
+        return output.position == context_.spec.right_on[0] && !keeps_left(how) ? key.right
+                                                                                : nullptr;
     }
   }
 
   std::optional<Column> decoded(const JoinColumn& output) const {
     const Column* column = key_column(output);
     if (column == nullptr ||
-        !can_decode(column->type(), task_.keys.is_value, probe_.placement, matches_)) {
+        !can_decode(column->type(), context_.keys.is_value, probe_.placement, matches_)) {
       return std::nullopt;
     }
     arrow::Field field = column->field();
     field.name = output.name;
-    return Column(field,
-                  {decode_keys(field.type, scheme_, probe_, build_, matches_, task_.plan.threads)});
+    return Column(
+        field, {decode_keys(field.type, scheme_, probe_, build_, matches_, context_.plan.threads)});
   }
 
   std::optional<Column> from_left(const JoinColumn& output, SideColumns<Index>& left) const {
     if (output.side == JoinSide::Left) {
-      return left.take(task_.left.column(output.position), output.name);
+      return left.take(context_.left.column(output.position), output.name);
     }
     if (output.side == JoinSide::Key && !left.may_miss()) {
-      return left.take(*task_.key(output.position).left, output.name);
+      return left.take(*context_.key(output.position).left, output.name);
     }
     return std::nullopt;
   }
@@ -217,9 +221,9 @@ class Join {
   // and one value behind two dictionaries.
   std::optional<Column> from_right(const JoinColumn& output, SideColumns<Index>& right) const {
     if (output.side == JoinSide::Right) {
-      return right.take(task_.right.column(output.position), output.name);
+      return right.take(context_.right.column(output.position), output.name);
     }
-    const KeyPair key = task_.key(output.position);
+    const KeyPair key = context_.key(output.position);
     const bool identical = same_type(key.left->type(), key.right->type()) &&
                            key.left->type().kind != Kind::Float &&
                            key.left->type().layout != Layout::Dictionary;
@@ -229,11 +233,11 @@ class Join {
 
   std::optional<Column> from_both(const JoinColumn& output, SideColumns<Index>& left,
                                   SideColumns<Index>& right) const {
-    const KeyPair key = task_.key(output.position);
-    return coalesce(*key.left, *key.right, left, right, output.name, task_.plan.threads);
+    const KeyPair key = context_.key(output.position);
+    return coalesce(*key.left, *key.right, left, right, output.name, context_.plan.threads);
   }
 
-  const Task& task_;
+  const JoinContext& context_;
   Scheme scheme_;
   SideType probe_;
   SideType build_;
@@ -244,27 +248,27 @@ class Join {
 };
 
 template <typename Index>
-Table run(const Task& task) {
-  if (!task.plan.ranged) return Join<HashScheme, Index>(task).run();
+Table run(const JoinContext& context) {
+  if (!context.plan.ranged) return Join<HashScheme, Index>(context).run();
   // 16 bits leave no slot for rows that match nothing, which only partitions need not have.
-  const bool narrow = task.plan.partition_bits > 0 && task.plan.slot_bits <= 16;
-  if (narrow) return Join<RangeScheme<std::uint16_t>, Index>(task).run();
-  return Join<RangeScheme<std::uint32_t>, Index>(task).run();
+  const bool narrow = context.plan.partition_bits > 0 && context.plan.slot_bits <= 16;
+  if (narrow) return Join<RangeScheme<std::uint16_t>, Index>(context).run();
+  return Join<RangeScheme<std::uint32_t>, Index>(context).run();
 }
 
-void check_output(const Task& task) {
-  for (const JoinColumn& output : task.spec.output) {
+void check_output(const JoinContext& context) {
+  for (const JoinColumn& output : context.spec.output) {
     const bool right = output.side == JoinSide::Right;
-    if (right && is_existence(task.spec.how)) {
+    if (right && is_existence(context.spec.how)) {
       throw std::invalid_argument("a semi or anti join has no right columns, but \"" + output.name +
                                   "\" is one");
     }
-    const auto pairs = static_cast<std::int64_t>(task.spec.left_on.size());
+    const auto pairs = static_cast<std::int64_t>(context.spec.left_on.size());
     if (output.side == JoinSide::Key && (output.position < 0 || output.position >= pairs)) {
       throw std::invalid_argument("there is no key pair " + std::to_string(output.position));
     }
-    if (output.side == JoinSide::Left) static_cast<void>(task.left.column(output.position));
-    if (right) static_cast<void>(task.right.column(output.position));
+    if (output.side == JoinSide::Left) static_cast<void>(context.left.column(output.position));
+    if (right) static_cast<void>(context.right.column(output.position));
   }
 }
 
@@ -299,9 +303,9 @@ Table hash_join(const Table& left, const Table& right, const JoinSpec& spec) {
   JoinKeys keys = encode_keys(key_columns(left, spec.left_on), key_columns(right, spec.right_on),
                               spec.nulls_equal, spec.tuning.code_bits, spec.threads);
   const JoinPlan plan = make_plan(left.num_rows(), right.num_rows(), keys, spec);
-  const Task task{left, right, spec, keys, plan};
-  check_output(task);
-  return plan.wide ? run<std::int64_t>(task) : run<std::uint32_t>(task);
+  const JoinContext context{left, right, spec, keys, plan};
+  check_output(context);
+  return plan.wide ? run<std::int64_t>(context) : run<std::uint32_t>(context);
 }
 
 }  // namespace elevon::kernel
