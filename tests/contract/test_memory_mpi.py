@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from elevon import _native
-from elevon.frames.join_sort import in_parts
+from elevon.frames.join_sort import strategy
 from elevon.frames.join_sort.distributed import join, sort
 from tests.support.mpi import group_of_all, joined_world
 
@@ -142,4 +142,4 @@ def large_tables_only(comm: Communicator, monkeypatch: pytest.MonkeyPatch) -> No
     """Take the tables of these tests for large ones."""
     if comm.size == 1:
         pytest.skip("does not apply: nothing is exchanged, the peak is the kernel's own")
-    monkeypatch.setattr(in_parts, "PARTED_BYTES", BUDGET)
+    monkeypatch.setattr(strategy, "CHUNKED_BYTES", BUDGET)

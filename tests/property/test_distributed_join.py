@@ -3,15 +3,14 @@
 from unittest import mock
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, SchemaError, UsageError
-from elevon.frames.join_sort import in_parts
-from elevon.frames.join_sort.distributed import choose_route, join
+from elevon.frames.join_sort import strategy
+from elevon.frames.join_sort.distributed import join
 from elevon.testing.threads import ThreadGroup
 from tests.support.frames import KEYS, SIZES, multiset, partitions
 
@@ -52,9 +51,9 @@ def oracle(left, right, keys, how, nulls_equal):
     how=st.sampled_from(HOWS),
     nulls=st.booleans(),
     memory_bytes=st.sampled_from([None, None, 500]),
-    parted_bytes=st.sampled_from([0, in_parts.PARTED_BYTES]),
+    chunked_bytes=st.sampled_from([0, strategy.CHUNKED_BYTES]),
 )
-def test_the_rows_are_duckdbs(data, size, how, nulls, memory_bytes, parted_bytes):
+def test_the_rows_are_duckdbs(data, size, how, nulls, memory_bytes, chunked_bytes):
     pairs = data.draw(st.lists(st.sampled_from(PAIRS), min_size=1, max_size=2))
     # One side is often much smaller, so that it is replicated.
     small, large = data.draw(st.sampled_from([(40, 40), (3, 60)]))
@@ -63,7 +62,7 @@ def test_the_rows_are_duckdbs(data, size, how, nulls, memory_bytes, parted_bytes
     if data.draw(st.booleans()):
         left, right = rename(right, "rid", "lid"), rename(left, "lid", "rid")
     keys = [f"k{i}" for i in range(len(pairs))]
-    with mock.patch.object(in_parts, "PARTED_BYTES", parted_bytes):
+    with mock.patch.object(strategy, "CHUNKED_BYTES", chunked_bytes):
         parts = ThreadGroup(size).run(
             lambda comm: join(
                 comm,
@@ -131,42 +130,6 @@ def test_rows_with_null_keys_do_not_all_meet_on_one_rank(how):
     unmatched = [part.filter(part["k"].is_null()).num_rows for part in parts]
     kept = {"left": rows, "outer": rows + 1, "anti": rows, "inner": 0}[how]
     assert unmatched == [kept] * 4
-
-
-# ------------------------------------------------------------------ the route
-
-
-def test_the_route_that_moves_fewer_bytes_is_taken():
-    def route(left, right, how="inner", ranks=4):
-        return choose_route(how, np.array([[left, right]] * ranks, dtype=np.int64))
-
-    assert route(1000, 1000) == "shuffle"
-    assert route(1000, 333) == "replicate_right"
-    assert route(1000, 334) == "shuffle"
-    assert route(333, 1000) == "replicate_left"
-    assert route(1000, 0) == "replicate_right"
-    assert route(0, 0) == "shuffle"
-
-
-def test_a_side_whose_rows_may_stay_unmatched_is_not_replicated():
-    sizes = {"right": [[10**6, 10]] * 4, "left": [[10, 10**6]] * 4}
-    routes = {
-        how: {side: choose_route(how, np.array(size)) for side, size in sizes.items()}
-        for how in HOWS
-    }
-    assert routes == {
-        "inner": {"right": "replicate_right", "left": "replicate_left"},
-        "left": {"right": "replicate_right", "left": "shuffle"},
-        "right": {"right": "shuffle", "left": "replicate_left"},
-        "outer": {"right": "shuffle", "left": "shuffle"},
-        "semi": {"right": "replicate_right", "left": "shuffle"},
-        "anti": {"right": "replicate_right", "left": "shuffle"},
-    }
-
-
-def test_a_table_that_lies_on_one_rank_is_spread():
-    sizes = np.array([[10**9, 10], [0, 10], [0, 10], [0, 10]])
-    assert choose_route("inner", sizes) == "shuffle"
 
 
 # ------------------------------------------------------------------ errors

@@ -15,7 +15,7 @@ from elevon.errors import SchemaError
 from elevon.frames.exchange.ranges import has_numbers
 from elevon.frames.exchange.shuffle import even_bounds, gather_table
 from elevon.frames.exchange.splitters import Sampling, locate
-from elevon.frames.join_sort import distributed, in_parts
+from elevon.frames.join_sort import in_memory, strategy
 from elevon.frames.join_sort.distributed import sort
 from elevon.frames.operators.slices import repartition
 from elevon.frames.schema.sort_plan import Order, plan_sort
@@ -149,10 +149,10 @@ PLAIN = [
     size=st.sampled_from([2, 3, 7]),
     kind=st.sampled_from(PLAIN),
     ascending=st.booleans(),
-    parted_bytes=st.sampled_from([0, in_parts.PARTED_BYTES]),
+    chunked_bytes=st.sampled_from([0, strategy.CHUNKED_BYTES]),
 )
 def test_plain_numbers_leave_for_their_range_before_they_are_sorted(
-    data, size, kind, ascending, parted_bytes
+    data, size, kind, ascending, chunked_bytes
 ):
     parts = data.draw(partitions([kind], size, "row"))
     order = plan_sort(parts[0].schema, "k0", ascending)
@@ -160,8 +160,8 @@ def test_plain_numbers_leave_for_their_range_before_they_are_sorted(
     plain = all(has_numbers(order, part) for part in parts)
     assert plain == (None not in values and not any(value != value for value in values))
     with (
-        mock.patch.object(distributed, "cut_run", wraps=distributed.cut_run) as by_runs,
-        mock.patch.object(in_parts, "PARTED_BYTES", parted_bytes),
+        mock.patch.object(in_memory, "cut_run", wraps=in_memory.cut_run) as by_runs,
+        mock.patch.object(strategy, "CHUNKED_BYTES", chunked_bytes),
     ):
         ranges = ThreadGroup(size).run(lambda comm: sort(comm, parts[comm.rank], "k0", ascending))
     whole, result = pa.concat_tables(parts), pa.concat_tables(ranges)

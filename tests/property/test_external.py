@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elevon.errors import DescriptionError, ResourceError
-from elevon.frames.join_sort import out_of_core
+from elevon.frames.join_sort import inputs
 from elevon.frames.join_sort.distributed import join, sort
 from elevon.frames.memory import budget
 from elevon.frames.memory.spill import Spill
@@ -100,8 +100,8 @@ def test_one_key_with_most_rows_is_joined_in_slices(size, how):
         calls.append(arguments)
         return original(*arguments)
 
-    original = out_of_core.run_join
-    with mock.patch.object(out_of_core, "run_join", counting):
+    original = inputs.run_join
+    with mock.patch.object(inputs, "run_join", counting):
         parts = ThreadGroup(size).run(
             lambda comm: join(comm, left, right, ["k"], ["k"], how, memory_bytes=8000)
         )
@@ -109,7 +109,7 @@ def test_one_key_with_most_rows_is_joined_in_slices(size, how):
     assert multiset(pa.concat_tables(parts)) == multiset(pa.concat_tables(expected))
     largest = max(arguments[1].num_rows for arguments in calls)
     # Where the left may be sliced no call sees all rows of the key.
-    assert (largest < 3000 * size) == (how in out_of_core.SLICES_LEFT)
+    assert (largest < 3000 * size) == (how in inputs.SPLITS_LEFT)
 
 
 @pytest.mark.parametrize("equal", [True, False])

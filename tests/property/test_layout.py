@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from elevon.comm.base.timed import TimedCommunicator
 from elevon.frames.exchange.partitioning import Layout, Placed
-from elevon.frames.join_sort import in_parts
+from elevon.frames.join_sort import strategy
 from elevon.frames.join_sort.distributed import join, place_join
 from elevon.frames.memory.budget import hash_keys, owners
 from elevon.testing.threads import ThreadGroup
@@ -96,10 +96,10 @@ def keyed_tables(draw, size):
     keys=st.sampled_from([(["k"], ["k"]), (["k", "j"], ["k", "j"]), (["k", "j"], ["j", "k"])]),
     nulls=st.booleans(),
     memory_bytes=st.sampled_from([None, None, 300]),
-    parted_bytes=st.sampled_from([0, in_parts.PARTED_BYTES]),
+    chunked_bytes=st.sampled_from([0, strategy.CHUNKED_BYTES]),
 )
 def test_a_chain_of_joins_with_layouts_is_the_chain_without(
-    data, size, hows, keys, nulls, memory_bytes, parted_bytes
+    data, size, hows, keys, nulls, memory_bytes, chunked_bytes
 ):
     a, b, c = data.draw(keyed_tables(size))
     swapped = data.draw(st.booleans())
@@ -120,7 +120,7 @@ def test_a_chain_of_joins_with_layouts_is_the_chain_without(
             sides.reverse()
         return join_placed(comm, sides, keys[1], hows[1], nulls, None)
 
-    with mock.patch.object(in_parts, "PARTED_BYTES", parted_bytes):
+    with mock.patch.object(strategy, "CHUNKED_BYTES", chunked_bytes):
         parts = ThreadGroup(size).run(lambda comm: chain(comm, True))
     (expected,) = ThreadGroup(1).run(whole)
     assert multiset(pa.concat_tables([part.table for part in parts])) == multiset(expected.table)

@@ -1,62 +1,68 @@
 """Join and sort over a private group of ranks: each rank passes its partition and gets its own.
 
+Both go the same way: check the inputs, agree with the other ranks on the facts, choose a strategy
+(``strategy.py``), and run the function that carries it out.
+
 Time spent in the exchange is measured by the communicator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Final, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
 from elevon.frames.exchange.agreement import agree
-from elevon.frames.exchange.partitioning import Placed, carried, shuffled
-from elevon.frames.exchange.ranges import MOST_RANGES, RANGE_SAMPLES, has_numbers, send_ranges
-from elevon.frames.exchange.shuffle import exchange_slices, replicate, rounds_for, shuffle
-from elevon.frames.exchange.splitters import choose_splitters, cut_run
-from elevon.frames.join_sort.in_parts import (
-    MOST_PARTED,
-    is_large,
-    join_parted,
-    parts_for,
-    sort_parted,
+from elevon.frames.exchange.partitioning import Placed
+from elevon.frames.join_sort.chunked import join_chunked, sort_chunked
+from elevon.frames.join_sort.facts import JoinFacts, SortFacts
+from elevon.frames.join_sort.in_memory import (
+    cut_and_merge,
+    join_alone,
+    join_replicated_left,
+    join_replicated_right,
+    join_shuffled,
+    sort_alone,
+    sort_ranges,
 )
 from elevon.frames.join_sort.inputs import (
-    KEEPS_LEFT,
-    KEEPS_RIGHT,
     UNKNOWN,
-    JoinWork,
+    JoinInputs,
     Layouts,
-    SortWork,
-    part_null_keys,
+    SortInputs,
     prepare_join,
+    prepare_sort,
 )
-from elevon.frames.join_sort.out_of_core import join_external, sort_external
-from elevon.frames.join_sort.skew import NONE, find_heavy, shuffle_heavy
-from elevon.frames.memory.budget import (
-    Counts,
-    check_memory,
-    count_arrivals,
-    join_need,
-    sort_need,
+from elevon.frames.join_sort.out_of_core import join_out_of_core, sort_out_of_core
+from elevon.frames.join_sort.skew import find_skew, join_skewed
+from elevon.frames.join_sort.strategy import (
+    JoinStrategy,
+    SortStrategy,
+    choose_join_strategy,
+    choose_sort_strategy,
+    choose_within_memory,
+    choose_without_skew,
 )
-from elevon.frames.schema.join_plan import run_join
-from elevon.frames.schema.plain import plain_columns
-from elevon.frames.schema.sort_plan import plan_sort
+from elevon.frames.memory.budget import Counts, count_arrivals
 
-Route: TypeAlias = Literal["shuffle", "replicate_left", "replicate_right"]
-
-#: A side may be replicated where every row of the other side is to be seen exactly once.
-REPLICATES_RIGHT: Final = ("inner", "left", "semi", "anti")
-REPLICATES_LEFT: Final = ("inner", "right")
-#: The side that is not replicated stays where it is. If its largest part is more than twice the
-#: mean, the rank that holds it would work while the others wait; a shuffle evens that out.
-LARGEST_PART: Final = 2
+#: What carries out a strategy that needs to know no more than the facts.
+_JOINS: Final[dict[JoinStrategy, Callable[[Communicator, JoinInputs, JoinFacts], Placed]]] = {
+    JoinStrategy.ALONE: join_alone,
+    JoinStrategy.REPLICATE_LEFT: join_replicated_left,
+    JoinStrategy.REPLICATE_RIGHT: join_replicated_right,
+    JoinStrategy.SHUFFLE: join_shuffled,
+    JoinStrategy.SHUFFLE_IN_CHUNKS: join_chunked,
+}
+_SORTS: Final[dict[SortStrategy, Callable[[Communicator, SortInputs, SortFacts], pa.Table]]] = {
+    SortStrategy.ALONE: sort_alone,
+    SortStrategy.RANGES: sort_ranges,
+    SortStrategy.RANGES_IN_CHUNKS: sort_chunked,
+    SortStrategy.CUT_AND_MERGE: cut_and_merge,
+    SortStrategy.OUT_OF_CORE: sort_out_of_core,
+}
 
 
 def join(
@@ -139,30 +145,22 @@ def place_join(
         CommunicatorError: the group failed.
     """
 
-    left, right = plain_columns(left), plain_columns(right)
-
-    def prepare() -> JoinWork:
+    def prepare() -> JoinInputs:
         return prepare_join(
-            left, right, left_on, right_on, how, suffixes, nulls_equal,
-            memory_bytes, layouts, (comm.size, comm.rank),
+            (left, right), (left_on, right_on), how, suffixes, nulls_equal,
+            threads, memory_bytes, layouts, (comm.size, comm.rank),
         )  # fmt: skip
 
     if comm.size == 1 and memory_bytes is None:
-        return _join_alone(prepare(), threads)
-    work, facts = agree(comm, prepare)
-    # From here on a side is settled if it is on every rank.
-    work = replace(work, settled=(bool(facts[:, 4].all()), bool(facts[:, 5].all())))
-    route = choose_route(how, facts[:, :2], work.settled)
+        return join_alone(comm, prepare())
+    inputs, told = agree(comm, prepare)
+    facts = JoinFacts.of(how, memory_bytes, told)
+    strategy = choose_join_strategy(facts)
     if memory_bytes is not None:
-        routed = _routed(comm, work, facts, route, threads)
-        if join_need(routed, _moving(facts, route, work.settled), facts[:, 6]) > memory_bytes:
-            if route != "shuffle":
-                routed = _routed(comm, work, facts, "shuffle", threads)
-            table = join_external(comm, work, facts, routed, memory_bytes, threads)
-            return Placed(table, shuffled(work.plan, comm.size, comm.rank))
-    if comm.size == 1:
-        return _join_alone(work, threads)
-    return _join_in_memory(comm, work, facts, route, threads, (left.schema, right.schema), layouts)
+        return _join_within_memory(comm, inputs, facts, strategy)
+    if strategy is JoinStrategy.SHUFFLE_FOR_SKEW:
+        return _join_with_skew(comm, inputs, facts)
+    return _JOINS[strategy](comm, inputs, facts)
 
 
 def sort(
@@ -204,149 +202,49 @@ def sort(
         CommunicatorError: the group failed.
     """
 
-    table = plain_columns(table)
-
-    def prepare() -> SortWork:
-        check_memory(memory_bytes)
-        order = plan_sort(table.schema, by, ascending, na_position)
-        return SortWork(table, order, memory_bytes, has_numbers(order, table))
+    def prepare() -> SortInputs:
+        return prepare_sort(table, by, ascending, na_position, threads, memory_bytes)
 
     if comm.size == 1 and memory_bytes is None:
-        return prepare().order.sort(table, threads)
-    work, facts = agree(comm, prepare)
-    if memory_bytes is not None and sort_need(facts[:, 1]) > memory_bytes:
-        return sort_external(comm, work, facts, memory_bytes, threads)
-    if comm.size == 1:
-        return work.order.sort(table, threads)
-    rounds = rounds_for(int(facts[:, 1].max()))
-    if facts[:, 2].all() and comm.size <= MOST_RANGES:
-        parted = memory_bytes is None and is_large(facts[:, 1]) and comm.size <= MOST_PARTED
-        parts = parts_for(comm.size) if parted else 1
-        splitters = choose_splitters(comm, work.order, table, facts[:, 0], parts, RANGE_SAMPLES)
-        # What is in order already is sorted without a copy, and hardly moves.
-        if not splitters.in_order and parted:
-            return sort_parted(comm, work.order, table, splitters, threads)
-        if not splitters.in_order:
-            return work.order.sort(send_ranges(comm, table, splitters, rounds, threads), threads)
-    run = work.order.sort(table, threads)
-    bounds = cut_run(comm, work.order, run, facts[:, 0])
-    return work.order.merge(exchange_slices(comm, run, bounds, rounds), threads)
+        return sort_alone(comm, prepare())
+    inputs, told = agree(comm, prepare)
+    facts = SortFacts.of(memory_bytes, told)
+    return _SORTS[choose_sort_strategy(facts)](comm, inputs, facts)
 
 
-def choose_route(
-    how: str, sizes: NDArray[np.int64], settled: tuple[bool, bool] = (False, False)
-) -> Route:
-    """Which rows travel: those of both sides by hash, or all of one side to every rank.
-
-    Replicating R bytes to P ranks moves R * (P-1); a shuffle moves (L+R) * (P-1)/P, less what is
-    settled.
-
-    Args:
-        how: the kind of join.
-        sizes: bytes of the left and right part of each rank, the same on all ranks.
-        settled: which sides need not move in a shuffle.
-
-    Returns:
-        The route, the same on all ranks.
-    """
-    ranks = len(sizes)
-    left, right = (int(total) for total in sizes.sum(axis=0))
-    even = sizes.max(axis=0) * ranks <= LARGEST_PART * sizes.sum(axis=0)
-    moved = left * (not settled[0]) + right * (not settled[1])
-    if how in REPLICATES_RIGHT and right * ranks < moved and even[0]:
-        return "replicate_right"
-    if how in REPLICATES_LEFT and left * ranks < moved and even[1]:
-        return "replicate_left"
-    return "shuffle"
+def _join_with_skew(comm: Communicator, inputs: JoinInputs, facts: JoinFacts) -> Placed:
+    """Look for skewed keys, and shuffle with or without them."""
+    skew = find_skew(comm, inputs, facts)
+    if skew:
+        return join_skewed(comm, inputs, facts, skew)
+    return _JOINS[choose_without_skew(facts)](comm, inputs, facts)
 
 
-def _join_alone(work: JoinWork, threads: int) -> Placed:
-    """A group of one has nothing to exchange."""
-    table = run_join(work.plan, work.left, work.right, work.nulls_equal, threads)
-    return Placed(table, shuffled(work.plan, 1, 0))
-
-
-def _join_in_memory(
-    comm: Communicator,
-    work: JoinWork,
-    facts: Counts,
-    route: Route,
-    threads: int,
-    schemas: tuple[pa.Schema, pa.Schema],
-    layouts: Layouts,
+def _join_within_memory(
+    comm: Communicator, inputs: JoinInputs, facts: JoinFacts, strategy: JoinStrategy
 ) -> Placed:
-    """Move the rows and run the kernel."""
-    plan = work.plan
-    if route == "shuffle":
-        return _join_shuffled(comm, work, facts, threads)
-    if route == "replicate_right":
-        moved = work.left, replicate(comm, work.right)
-        layout = carried(plan, "left", schemas[0], layouts[0])
-    else:
-        moved = replicate(comm, work.left), work.right
-        layout = carried(plan, "right", schemas[1], layouts[1])
-    return Placed(run_join(plan, *moved, work.nulls_equal, threads), layout)
+    """Find out what arrives, and keep to the strategy if there is room for it."""
+    arriving = _arriving(comm, inputs, facts, strategy)
+    if choose_within_memory(facts, strategy, arriving) is not JoinStrategy.OUT_OF_CORE:
+        return _JOINS[strategy](comm, inputs, facts)
+    if strategy in (JoinStrategy.REPLICATE_LEFT, JoinStrategy.REPLICATE_RIGHT):
+        arriving = _arriving(comm, inputs, facts, JoinStrategy.SHUFFLE)
+    return join_out_of_core(comm, inputs, facts, arriving)
 
 
-def _join_shuffled(comm: Communicator, work: JoinWork, facts: Counts, threads: int) -> Placed:
-    """Both sides by the hash of their keys, as far as they are not there already."""
-    layout = shuffled(work.plan, comm.size, comm.rank)
-    # A settled side lies whole on the ranks of its hashes: dealing it out would move it. And with a
-    # budget ``join_need`` has counted neither the copies that this takes nor those it leaves.
-    spread = not any(work.settled) and work.memory_bytes is None
-    heavy = find_heavy(comm, work, facts[:, 2:4]) if spread else NONE
-    rounds = rounds_for(int(facts[:, 0].max())), rounds_for(int(facts[:, 1].max()))
-    if heavy:
-        moved, layout = shuffle_heavy(comm, work, heavy, rounds, threads), None
-    elif work.memory_bytes is None and is_large(facts[:, :2].sum(axis=1)):
-        # With a budget, ``join_need`` has counted on rounds.
-        return Placed(join_parted(comm, work, threads), layout)
-    else:
-        moved = _shuffle_both(comm, work, rounds, threads)
-    return Placed(run_join(work.plan, *moved, work.nulls_equal, threads), layout)
-
-
-def _shuffle_both(
-    comm: Communicator, work: JoinWork, rounds: tuple[int, int], threads: int
-) -> tuple[pa.Table, pa.Table]:
-    """What arrives of both sides, one after the other to bound the memory."""
-    plan = work.plan
-    sides = (
-        (work.left, plan.left_on, plan.how in KEEPS_LEFT),
-        (work.right, plan.right_on, plan.how in KEEPS_RIGHT),
-    )
-    moved = []
-    for (table, on, keeps), settled, many in zip(sides, work.settled, rounds, strict=True):
-        if settled:
-            moved.append(table)
-        elif work.nulls_equal:
-            moved.append(shuffle(comm, table, on, threads, many))
-        else:
-            keyed, alone = part_null_keys(table, on, keeps)
-            moved.append(pa.concat_tables([shuffle(comm, keyed, on, threads, many), alone]))
-    return moved[0], moved[1]
-
-
-def _routed(
-    comm: Communicator, work: JoinWork, facts: Counts, route: Route, threads: int
+def _arriving(
+    comm: Communicator, inputs: JoinInputs, facts: JoinFacts, strategy: JoinStrategy
 ) -> Counts:
     """Bytes of both sides that each rank will have, before anything moves."""
-    here = facts[:, :2]
-    if route == "replicate_right":
-        return np.stack([here[:, 0], np.full(comm.size, here[:, 1].sum())], axis=1)
-    if route == "replicate_left":
-        return np.stack([np.full(comm.size, here[:, 0].sum()), here[:, 1]], axis=1)
-    sides = ((work.left, work.plan.left_on), (work.right, work.plan.right_on))
-    return np.stack(
-        [
-            here[:, side] if work.settled[side] else count_arrivals(comm, table, on, threads)
-            for side, (table, on) in enumerate(sides)
-        ],
-        axis=1,
-    )
-
-
-def _moving(facts: Counts, route: Route, settled: tuple[bool, bool]) -> Counts:
-    """Bytes of both sides that each rank sends."""
-    stays = {"shuffle": settled, "replicate_left": (False, True), "replicate_right": (True, False)}
-    return np.where(np.array(stays[route]), 0, facts[:, :2])
+    here, totals = facts.nbytes, facts.nbytes.sum(axis=0)
+    if strategy is JoinStrategy.ALONE:
+        return here
+    if strategy is JoinStrategy.REPLICATE_LEFT:
+        return np.stack([np.full(comm.size, totals[0]), here[:, 1]], axis=1)
+    if strategy is JoinStrategy.REPLICATE_RIGHT:
+        return np.stack([here[:, 0], np.full(comm.size, totals[1])], axis=1)
+    columns = [
+        here[:, number] if settled else count_arrivals(comm, side.table, side.on, inputs.threads)
+        for number, (side, settled) in enumerate(zip(inputs.sides, facts.settled, strict=True))
+    ]
+    return np.stack(columns, axis=1)

@@ -10,9 +10,8 @@ are read, exchanged and merged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,147 +20,125 @@ from elevon import _native
 from elevon.comm.protocol import Array, Communicator
 from elevon.frames.exchange.own_bytes import apart
 from elevon.frames.exchange.packed import bytes_of, unpack, whole
+from elevon.frames.exchange.partitioning import Placed, shuffled
 from elevon.frames.exchange.shuffle import shuffle_rounds
 from elevon.frames.exchange.splitters import Splitters, choose_splitters
-from elevon.frames.join_sort.inputs import (
-    KEEPS_LEFT,
-    KEEPS_RIGHT,
-    JoinWork,
-    SortWork,
-    part_null_keys,
-)
+from elevon.frames.join_sort.facts import JoinFacts, SortFacts
+from elevon.frames.join_sort.inputs import SPLITS_LEFT, SPLITS_RIGHT, JoinInputs, Side, SortInputs
 from elevon.frames.memory.budget import Counts, Portions, join_portions, sort_portions, trim
 from elevon.frames.memory.spill import Piece, Spill
-from elevon.frames.schema.join_plan import run_join
-
-#: Which side of a partition may be taken in slices, each beside the whole other side: every row of
-#: the sliced side is seen once, and rows of the other one are no part of the result by themselves.
-SLICES_LEFT: Final = ("inner", "left", "semi", "anti")
-SLICES_RIGHT: Final = ("inner", "right")
 
 Parts = list[list[Piece]]
 
 
-def join_external(
+def join_out_of_core(
     comm: Communicator,
-    work: JoinWork,
-    facts: Counts,
+    inputs: JoinInputs,
+    facts: JoinFacts,
     arriving: Counts,
-    memory_bytes: int,
-    threads: int,
     directory: str | None = None,
-) -> pa.Table:
+) -> Placed:
     """Join within the budget.
 
     Collective.
 
     Args:
         comm: the group.
-        work: this rank's share.
-        facts: of all ranks, as JoinWork tells them.
-        arriving: bytes of both sides that each rank will have.
-        memory_bytes: the budget of a rank.
-        threads: how many threads the kernels may use.
+        inputs: of this rank.
+        facts: of all ranks, with a budget.
+        arriving: bytes of both sides that a shuffle brings to each rank.
         directory: where the scratch file lies; None: where TMPDIR says.
 
     Returns:
-        This rank's part of the result.
+        This rank's part of the result, as after a shuffle of both sides.
 
     Raises:
         ResourceError: the disk is full.
     """
-    portions = join_portions(
-        memory_bytes, facts[:, :2], arriving, int(facts[:, 2:4].sum(axis=0).max())
-    )
+    memory_bytes = facts.memory_bytes or 0
+    rows = int(facts.rows.sum(axis=0).max())
+    portions = join_portions(memory_bytes, facts.nbytes, arriving, rows)
     with Spill(directory) as spill:
-        left = _Side(comm, work.left, work.plan.left_on, work.plan.how in KEEPS_LEFT)
-        right = _Side(comm, work.right, work.plan.right_on, work.plan.how in KEEPS_RIGHT)
+        writer = _Writer(comm, spill, portions, inputs.threads, memory_bytes)
         sides = [
-            side.write(spill, portions, work, threads, settled)
-            for side, settled in zip((left, right), work.settled, strict=True)
+            writer.write(side, settled)
+            for side, settled in zip(inputs.sides, facts.settled, strict=True)
         ]
         trim(memory_bytes)
-        results = []
+        results = [inputs.run(inputs.left.slice(0, 0), inputs.right.slice(0, 0))]
         for pieces in zip(*sides, strict=True):
-            results += _join_part(spill, pieces, work, portions, threads)
+            results += _join_part(spill, pieces, inputs, portions)
             trim(memory_bytes)
-    empty = run_join(work.plan, work.left.slice(0, 0), work.right.slice(0, 0))
-    return pa.concat_tables([empty, *results])
+    return Placed(pa.concat_tables(results), shuffled(inputs.plan, comm.size, comm.rank))
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """One side of a join on its way to the disk of the ranks that it belongs to."""
+class _Writer:
+    """Brings the sides of a join to the disk of the ranks that they belong to."""
 
     comm: Communicator
-    table: pa.Table
-    on: Sequence[int]
-    keeps: bool
+    spill: Spill
+    portions: Portions
+    threads: int
+    memory_bytes: int
 
-    def write(
-        self, spill: Spill, portions: Portions, work: JoinWork, threads: int, settled: bool
-    ) -> Parts:
+    def write(self, side: Side, settled: bool) -> Parts:
         """Every part's pieces, after all rounds."""
-        parts: Parts = [[] for _ in range(portions.parts)]
-        step = -(-self.table.num_rows // portions.rounds)
-        for number in range(portions.rounds):
-            rows = self.table.slice(min(number * step, self.table.num_rows), step)
-            alone = rows.slice(0, 0)
-            if not work.nulls_equal:
-                rows, alone = part_null_keys(rows, self.on, self.keeps)
+        parts: Parts = [[] for _ in range(self.portions.parts)]
+        table = side.table
+        step = -(-table.num_rows // self.portions.rounds)
+        for number in range(self.portions.rounds):
+            rows = table.slice(min(number * step, table.num_rows), step)
+            keyed, alone = replace(side, table=rows).part_null_keys()
             if not settled:
-                rows = self._exchange(rows, threads)
-            self._write_parts(spill, rows, parts, threads)
+                keyed = self._exchange(keyed, side.on)
+            self._write_parts(keyed, side.on, parts)
             if alone.num_rows:
-                parts[number % len(parts)].append(spill.write(alone))
-            trim(work.memory_bytes or 0)
+                parts[number % len(parts)].append(self.spill.write(alone))
+            trim(self.memory_bytes)
         return parts
 
-    def _exchange(self, rows: pa.Table, threads: int) -> pa.Table:
-        (arrived,) = shuffle_rounds(self.comm, rows, self.on, threads, 1)
-        return unpack(self.table.schema, arrived)
+    def _exchange(self, rows: pa.Table, on: Sequence[int]) -> pa.Table:
+        (arrived,) = shuffle_rounds(self.comm, rows, on, self.threads, 1)
+        return unpack(rows.schema, arrived)
 
-    def _write_parts(self, spill: Spill, rows: pa.Table, parts: Parts, threads: int) -> None:
+    def _write_parts(self, rows: pa.Table, on: Sequence[int], parts: Parts) -> None:
         """Partitioning by size * parts is finer than by size and cuts no partition of it in two."""
         first = self.comm.rank * len(parts)
-        fine = _native.partition(rows, self.on, self.comm.size * len(parts), threads)
+        fine = _native.partition(rows, on, self.comm.size * len(parts), self.threads)
         for pieces, message in zip(parts, fine[first : first + len(parts)], strict=True):
             if message.num_rows:
-                pieces.append(spill.write_packed(bytes_of(message), message.num_rows, rows.schema))
+                packed = bytes_of(message)
+                pieces.append(self.spill.write_packed(packed, message.num_rows, rows.schema))
 
 
 def _join_part(
     spill: Spill,
     pieces: tuple[list[Piece], list[Piece]],
-    work: JoinWork,
+    inputs: JoinInputs,
     portions: Portions,
-    threads: int,
 ) -> list[pa.Table]:
     """The rows of one part; in slices where one key has more rows than a part may have."""
     sizes = [sum(piece.nbytes for piece in side) for side in pieces]
-    how = work.plan.how
-    schemas = work.left.schema, work.right.schema
+    how = inputs.plan.how
+    schemas = inputs.left.schema, inputs.right.schema
     if sum(sizes) > portions.part_bytes:
-        if how in SLICES_LEFT and sizes[0] >= sizes[1]:
+        if how in SPLITS_LEFT and sizes[0] >= sizes[1]:
             right = _read(spill, pieces[1], schemas[1])
             return [
-                _run(work, _read(spill, some, schemas[0]), right, threads)
+                apart(inputs.run(_read(spill, some, schemas[0]), right))
                 for some in _batches(pieces[0], portions.part_bytes)
             ]
-        if how in SLICES_RIGHT:
+        if how in SPLITS_RIGHT:
             left = _read(spill, pieces[0], schemas[0])
             return [
-                _run(work, left, _read(spill, some, schemas[1]), threads)
+                apart(inputs.run(left, _read(spill, some, schemas[1])))
                 for some in _batches(pieces[1], portions.part_bytes)
             ]
     # Also a part that is too large where the larger side may not be sliced: the join would have to
     # remember which rows of the whole side have met a partner. The budget is exceeded there.
     tables = [_read(spill, side, schema) for side, schema in zip(pieces, schemas, strict=True)]
-    return [_run(work, tables[0], tables[1], threads)]
-
-
-def _run(work: JoinWork, left: pa.Table, right: pa.Table, threads: int) -> pa.Table:
-    return apart(run_join(work.plan, left, right, work.nulls_equal, threads))
+    return [apart(inputs.run(*tables))]
 
 
 def _read(spill: Spill, pieces: Sequence[Piece], schema: pa.Schema) -> pa.Table:
@@ -181,13 +158,8 @@ def _batches(pieces: Sequence[Piece], most_bytes: int) -> list[list[Piece]]:
     return groups
 
 
-def sort_external(
-    comm: Communicator,
-    work: SortWork,
-    facts: Counts,
-    memory_bytes: int,
-    threads: int,
-    directory: str | None = None,
+def sort_out_of_core(
+    comm: Communicator, inputs: SortInputs, facts: SortFacts, directory: str | None = None
 ) -> pa.Table:
     """Sort within the budget.
 
@@ -195,10 +167,8 @@ def sort_external(
 
     Args:
         comm: the group.
-        work: this rank's share.
-        facts: of all ranks, as SortWork tells them.
-        memory_bytes: the budget of a rank.
-        threads: how many threads the kernels may use.
+        inputs: of this rank.
+        facts: of all ranks, with a budget.
         directory: where the scratch file lies; None: where TMPDIR says.
 
     Returns:
@@ -207,52 +177,50 @@ def sort_external(
     Raises:
         ResourceError: the disk is full.
     """
-    portions = sort_portions(memory_bytes, facts[:, 1], int(facts[:, 0].max()))
-    splitters = choose_splitters(comm, work.order, work.table, facts[:, 0], portions.parts)
+    memory_bytes = facts.memory_bytes or 0
+    nbytes = np.array(facts.nbytes, dtype=np.int64)
+    portions = sort_portions(memory_bytes, nbytes, max(facts.rows))
+    splitters = choose_splitters(comm, inputs.order, inputs.table, facts.row_counts, portions.parts)
     with Spill(directory) as spill:
-        runs = _write_runs(comm, work, portions, splitters, spill, threads)
+        runs = _write_runs(comm, inputs, portions, splitters, spill)
         trim(memory_bytes)
         ranges = []
         for number in range(portions.parts):
-            ranges.append(_merge_range(comm, work, spill, runs, number, portions.parts, threads))
+            pieces = [run[number :: portions.parts] for run in runs]
+            ranges.append(_merge_range(comm, inputs, spill, pieces))
             trim(memory_bytes)
     return pa.concat_tables(ranges)
 
 
 def _write_runs(
-    comm: Communicator,
-    work: SortWork,
-    portions: Portions,
-    splitters: Splitters,
-    spill: Spill,
-    threads: int,
+    comm: Communicator, inputs: SortInputs, portions: Portions, splitters: Splitters, spill: Spill
 ) -> list[list[Piece]]:
     """Sorted runs, each cut into the pieces of all ranges."""
-    table, runs = work.table, []
+    table, runs = inputs.table, []
     step = max(1, -(-table.num_rows // portions.rounds))
     for start in range(0, table.num_rows, step):
-        run = work.order.sort(table.slice(start, step), threads)
+        run = inputs.order.sort(table.slice(start, step), inputs.threads)
         bounds = splitters.cut(run, comm.rank, start)
         runs.append([spill.write(run.slice(a, b - a)) for a, b in pairwise(bounds)])
-        trim(work.memory_bytes or 0)
+        trim(inputs.memory_bytes or 0)
     return runs
 
 
 def _merge_range(
-    comm: Communicator,
-    work: SortWork,
-    spill: Spill,
-    runs: Sequence[Sequence[Piece]],
-    number: int,
-    parts: int,
-    threads: int,
+    comm: Communicator, inputs: SortInputs, spill: Spill, runs: Sequence[Sequence[Piece]]
 ) -> pa.Table:
-    """The next range of this rank, out of all ranks' runs; each rank merges its own ones first."""
-    schema, order = work.table.schema, work.order
+    """The next range of this rank, out of all ranks' runs; each rank merges its own ones first.
+
+    Args:
+        comm: the group.
+        inputs: of this rank.
+        spill: where the runs lie.
+        runs: of each run one piece for each rank.
+    """
+    schema, order, threads = inputs.table.schema, inputs.order, inputs.threads
 
     def own_part(owner: int) -> pa.Table:
-        pieces = [run[owner * parts + number] for run in runs]
-        tables = [spill.read(piece) for piece in pieces if piece.rows]
+        tables = [spill.read(run[owner]) for run in runs if run[owner].rows]
         return order.merge([schema.empty_table(), *tables], threads)
 
     kept = own_part(comm.rank)

@@ -1,13 +1,13 @@
 """Keys with so many rows that the rank they belong to would work while the others wait.
 
-Heavy keys are found in a small sample of hashes that all ranks see, so that all find the same ones.
-A hash stands for its keys: two keys of one hash are heavy or not together.
+Skewed keys are found in a small sample of hashes that all ranks see, so that all find the same.
+A hash stands for its keys: two keys of one hash are skewed or not together.
 
-A heavy key's rows on its larger side are dealt out over the ranks, its rows on the other side go to
-all ranks. Every dealt row sees all its partners on one rank, exactly once; a copy on many ranks is
-right only where an unmatched row of the copied side is no part of the result. So a left, semi or
-anti join deals left rows only, a right join right rows only, an inner join both, and an outer join
-none: its heavy keys stay together.
+The rows of a skewed key on its larger side are dealt out over the ranks, its rows on the other side
+go to all ranks. Every dealt row sees all its partners on one rank, exactly once; a copy on many
+ranks is right only where an unmatched row of the copied side is no part of the result. So a left,
+semi or anti join deals left rows only, a right join right rows only, an inner join both, and an
+outer join none: its skewed keys stay together.
 """
 
 from __future__ import annotations
@@ -20,31 +20,29 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
+from elevon.frames.exchange.partitioning import Placed
 from elevon.frames.exchange.shuffle import deal, replicate, shuffle, take_rows
 from elevon.frames.exchange.splitters import Sampling
-from elevon.frames.join_sort.inputs import KEEPS_LEFT, KEEPS_RIGHT, JoinWork, part_null_keys
+from elevon.frames.join_sort.facts import JoinFacts, SideFacts
+from elevon.frames.join_sort.inputs import SPLITS_LEFT, SPLITS_RIGHT, JoinInputs, Side
 from elevon.frames.memory.budget import Counts, hash_keys, owners
 from elevon.frames.schema.join_plan import LEFT_ONLY
 
-DEALS_LEFT: Final = ("inner", "left", "semi", "anti")
-DEALS_RIGHT: Final = ("inner", "right")
-#: The most loaded rank may have so many times the mean before its heaviest key is looked at.
+#: The most loaded rank may have so many times the mean before its largest key is looked at.
 EVEN: Final = 1.1
-#: A key is heavy if spreading it takes at least this part of the mean from its rank. Below it the
+#: A key is skewed if spreading it takes at least this part of the mean from its rank. Below it the
 #: load is uneven by many keys at once, and dealing one of them out would not help.
-HEAVY_PART: Final = 0.1
-#: Sampled hashes per rank: the load of a rank is known to 3 %, a heavy key is seen 100 times.
+SKEWED_PART: Final = 0.1
+#: Sampled hashes per rank: the load of a rank is known to 3 %, a skewed key is seen 100 times.
 SAMPLES: Final = 1024
 #: Seen less often, a key may be there by chance.
 FEWEST_SEEN: Final = 16
-#: A table with fewer rows is joined before a sample has travelled.
-FEWEST_ROWS: Final = 1 << 16
 
 Hashes = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
-class HeavyKeys:
+class SkewedKeys:
     """Hashes of keys that need the whole group.
 
     Attributes:
@@ -59,32 +57,53 @@ class HeavyKeys:
         return bool(len(self.left) or len(self.right))
 
 
-NONE: Final = HeavyKeys(np.empty(0, np.uint64), np.empty(0, np.uint64))
+NONE: Final = SkewedKeys(np.empty(0, np.uint64), np.empty(0, np.uint64))
 
 
-def find_heavy(comm: Communicator, work: JoinWork, rows: Counts) -> HeavyKeys:
-    """The heavy keys of a join.
+def find_skew(comm: Communicator, inputs: JoinInputs, facts: JoinFacts) -> SkewedKeys:
+    """The skewed keys of a join, from a sample of both sides.
 
-    Collective (where the tables are large enough for it to matter).
+    Collective.
 
     Args:
         comm: the group.
-        work: this rank's share.
-        rows: of both sides on each rank.
+        inputs: of this rank.
+        facts: of all ranks.
 
     Returns:
-        The same on all ranks.
+        The same on all ranks; NONE where no key is skewed.
     """
-    how = work.plan.how
-    if rows.sum() < FEWEST_ROWS or how not in (*DEALS_LEFT, *DEALS_RIGHT):
-        return NONE
-    left = _sample(comm, work, work.left, work.plan.left_on, rows[:, 0])
-    right = _sample(comm, work, work.right, work.plan.right_on, rows[:, 1])
-    return choose_heavy(left, right, how, comm.size)
+    left, right = inputs.sides
+    samples = _sample(comm, left, facts.left), _sample(comm, right, facts.right)
+    return choose_skew(*samples, facts.how, comm.size)
 
 
-def choose_heavy(left: Counted, right: Counted, how: str, size: int) -> HeavyKeys:
-    """Which keys of the two samples are heavy.
+def join_skewed(
+    comm: Communicator, inputs: JoinInputs, facts: JoinFacts, skew: SkewedKeys
+) -> Placed:
+    """Join by the hash of the keys, but the skewed ones over all ranks.
+
+    Collective.
+
+    Args:
+        comm: the group.
+        inputs: of this rank.
+        facts: of all ranks.
+        skew: what ``find_skew`` found.
+
+    Returns:
+        This rank's part of the result; rows of one key may lie anywhere, so it has no layout.
+    """
+    left, right = inputs.sides
+    table = inputs.run(
+        _spread_side(comm, left, facts.left, skew.left, skew.right, inputs.threads),
+        _spread_side(comm, right, facts.right, skew.right, skew.left, inputs.threads),
+    )
+    return Placed(table)
+
+
+def choose_skew(left: Counted, right: Counted, how: str, size: int) -> SkewedKeys:
+    """Which keys of the two samples are skewed.
 
     Args:
         left: the sampled left hashes.
@@ -93,27 +112,27 @@ def choose_heavy(left: Counted, right: Counted, how: str, size: int) -> HeavyKey
         size: how many ranks there are.
 
     Returns:
-        The heavy ones, each on the side that is to be dealt out.
+        The skewed ones, each on the side that is to be dealt out.
     """
     hashes = np.union1d(left.hashes, right.hashes)
     lefts, rights = left.rows_of(hashes), right.rows_of(hashes)
     results = 0 if how in LEFT_ONLY else lefts * rights
-    deals_left = left.seen(hashes) & (how in DEALS_LEFT)
-    deals_right = right.seen(hashes) & (how in DEALS_RIGHT)
+    deals_left = left.seen(hashes) & (how in SPLITS_LEFT)
+    deals_right = right.seen(hashes) & (how in SPLITS_RIGHT)
     # Where both may be, the larger side is dealt out and the smaller copied.
     deals_left &= (lefts >= rights) | ~deals_right
     deals_right &= ~deals_left
     work, copied = lefts + rights + results, np.where(deals_left, rights, lefts)
     # What is copied is worked on by all ranks: only the rest of the work is shared.
     may = (deals_left | deals_right) & (work >= 2 * copied)
-    heavy = _overloading(owners(hashes, size), work, np.where(may, copied, work), size)
-    return HeavyKeys(hashes[heavy & deals_left], hashes[heavy & deals_right])
+    skewed = _overloading(owners(hashes, size), work, np.where(may, copied, work), size)
+    return SkewedKeys(hashes[skewed & deals_left], hashes[skewed & deals_right])
 
 
 def _overloading(
     owner: Counts, work: NDArray[np.float64], copied: NDArray[np.float64], size: int
 ) -> NDArray[np.bool_]:
-    """Which keys to spread so that no rank has much more than the mean, the heaviest first.
+    """Which keys to spread so that no rank has much more than the mean, the largest first.
 
     Args:
         owner: whose each key is.
@@ -121,18 +140,18 @@ def _overloading(
         copied: the part of it that all ranks would have; all of it where the key may not be spread.
         size: how many ranks there are.
     """
-    heavy = np.zeros(len(owner), dtype=np.bool_)
+    skewed = np.zeros(len(owner), dtype=np.bool_)
     loads = np.bincount(owner, work, minlength=size)
     while loads.max() > EVEN * loads.mean():
         rank = loads.argmax()
-        relief = np.where(heavy | (owner != rank), 0.0, work - copied)
+        relief = np.where(skewed | (owner != rank), 0.0, work - copied)
         key = relief.argmax()
-        if relief[key] <= HEAVY_PART * loads.mean():
+        if relief[key] <= SKEWED_PART * loads.mean():
             break
-        heavy[key] = True
+        skewed[key] = True
         loads[rank] -= work[key]
         loads += copied[key] + relief[key] / size
-    return heavy
+    return skewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,41 +184,33 @@ class Counted:
         return found
 
 
-def shuffle_heavy(
-    comm: Communicator, work: JoinWork, heavy: HeavyKeys, rounds: tuple[int, int], threads: int
-) -> tuple[pa.Table, pa.Table]:
-    """Both sides by the hash of their keys, but the heavy ones over all ranks. Collective."""
-    plan = work.plan
-    sides = (
-        (work.left, plan.left_on, plan.how in KEEPS_LEFT, heavy.left, heavy.right, rounds[0]),
-        (work.right, plan.right_on, plan.how in KEEPS_RIGHT, heavy.right, heavy.left, rounds[1]),
-    )
-    moved = []
-    for table, on, keeps, dealt, copied, many in sides:
-        alone = table.slice(0, 0)
-        if not work.nulls_equal:
-            table, alone = part_null_keys(table, on, keeps)
-        hashes = hash_keys(table.select(list(on)), threads)
-        deals, copies = np.isin(hashes, dealt), np.isin(hashes, copied)
-        light = take_rows(table, np.flatnonzero(~(deals | copies)))
-        parts = [
-            shuffle(comm, light, on, threads, many),
-            deal(comm, take_rows(table, np.flatnonzero(deals))),
-            replicate(comm, take_rows(table, np.flatnonzero(copies))),
-            alone,
-        ]
-        moved.append(pa.concat_tables(parts))
-    return moved[0], moved[1]
+def _spread_side(
+    comm: Communicator,
+    side: Side,
+    facts: SideFacts,
+    dealt: Hashes,
+    copied: Hashes,
+    threads: int,
+) -> pa.Table:
+    """What a rank has of one side after the exchange: its own keys, and of the skewed ones."""
+    table, alone = side.part_null_keys()
+    hashes = hash_keys(table.select(list(side.on)), threads)
+    deals, copies = np.isin(hashes, dealt), np.isin(hashes, copied)
+    others = take_rows(table, np.flatnonzero(~(deals | copies)))
+    parts = [
+        shuffle(comm, others, side.on, threads, facts.rounds),
+        deal(comm, take_rows(table, np.flatnonzero(deals))),
+        replicate(comm, take_rows(table, np.flatnonzero(copies))),
+        alone,
+    ]
+    return pa.concat_tables(parts)
 
 
-def _sample(
-    comm: Communicator, work: JoinWork, table: pa.Table, on: tuple[int, ...], rows: Counts
-) -> Counted:
+def _sample(comm: Communicator, side: Side, facts: SideFacts) -> Counted:
     """The hashes of some rows of all ranks; null keys that match nothing are left out."""
-    sampling = Sampling.of(rows, SAMPLES)
-    keys = take_rows(table.select(list(on)), sampling.positions(comm.rank))
-    if not work.nulls_equal:
-        keys, _ = part_null_keys(keys, range(keys.num_columns), keep=False)
-    seen = np.concatenate(comm.allgatherv(hash_keys(keys)))
+    sampling = Sampling.of(np.array(facts.rows, dtype=np.int64), SAMPLES)
+    keys = take_rows(side.table.select(list(side.on)), sampling.positions(comm.rank))
+    picked = Side(keys, tuple(range(keys.num_columns)), False, side.nulls_equal)
+    seen = np.concatenate(comm.allgatherv(hash_keys(picked.part_null_keys()[0])))
     hashes, counts = np.unique(seen, return_counts=True)
-    return Counted(hashes, counts.astype(np.int64), sampling.step, int(rows.sum()))
+    return Counted(hashes, counts.astype(np.int64), sampling.step, sum(facts.rows))

@@ -10,18 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elevon.frames.join_sort import distributed, skew
+from elevon.frames.join_sort import distributed, skew, strategy
 from elevon.frames.join_sort.distributed import join, place_join
-from elevon.frames.join_sort.skew import Counted, choose_heavy
+from elevon.frames.join_sort.skew import Counted, choose_skew
 from elevon.testing.threads import ThreadGroup
 from tests.support.frames import SIZES, multiset
 
 HOWS = ["inner", "left", "right", "outer", "semi", "anti"]
 
 
+def never_replicated():
+    """Small sides are shuffled, too."""
+    return mock.patch.object(strategy, "_replicates", return_value=False)
+
+
 @st.composite
 def sides(draw, size):
-    """Parts with few keys, some of them null, so that every key is heavy on a side or on both."""
+    """Parts with few keys, some of them null, so that every key is skewed on a side or on both."""
     parts = []
     for name in ("lid", "rid"):
         keys = draw(st.lists(st.sampled_from([None, 1, 1, 1, 2, 3]), max_size=60))
@@ -36,8 +41,8 @@ def sides(draw, size):
 def test_the_rows_are_those_of_one_rank(data, size, how, nulls):
     left, right = data.draw(sides(size))
     with (
-        mock.patch.object(distributed, "choose_route", return_value="shuffle"),
-        mock.patch.object(skew, "FEWEST_ROWS", 1),
+        never_replicated(),
+        mock.patch.object(strategy, "FEWEST_SAMPLED_ROWS", 1),
         mock.patch.object(skew, "FEWEST_SEEN", 2),
     ):
         parts = ThreadGroup(size).run(
@@ -72,7 +77,7 @@ def test_no_rank_is_left_alone_with_a_zipf_key(size, how):
     step = len(keys) // size + 1
     partners = [small.slice(rank * step, step) for rank in range(size)]
     left, right = (partners, large) if how == "right" else (large, partners)
-    with mock.patch.object(distributed, "choose_route", return_value="shuffle"):
+    with never_replicated():
         parts = ThreadGroup(size).run(
             lambda comm: join(comm, left[comm.rank], right[comm.rank], ["k"], ["k"], how)
         )
@@ -91,7 +96,7 @@ def test_a_result_of_one_key_is_spread():
     counts = ThreadGroup(size).run(
         lambda comm: join(comm, left[comm.rank], smaller[comm.rank], ["k"], ["k"]).num_rows
     )
-    with mock.patch.object(distributed, "find_heavy", return_value=skew.NONE):
+    with mock.patch.object(distributed, "find_skew", return_value=skew.NONE):
         without = ThreadGroup(size).run(
             lambda comm: join(comm, left[comm.rank], smaller[comm.rank], ["k"], ["k"]).num_rows
         )
@@ -102,7 +107,7 @@ def test_a_result_of_one_key_is_spread():
 def test_rows_that_are_dealt_out_have_no_layout():
     table = pa.table({"k": np.zeros(40_000, np.int64)})
     other = pa.table({"k": np.arange(40_000)})
-    with mock.patch.object(distributed, "choose_route", return_value="shuffle"):
+    with never_replicated():
         placed = ThreadGroup(2).run(lambda comm: place_join(comm, table, other, ["k"], ["k"]))
         even = ThreadGroup(2).run(lambda comm: place_join(comm, other, other, ["k"], ["k"]))
     assert [part.layout for part in placed] == [None, None]
@@ -121,7 +126,7 @@ def counted(step, **counts):
 
 
 def chosen(left, right, how, size=4):
-    found = choose_heavy(left, right, how, size)
+    found = choose_skew(left, right, how, size)
     return "".join(map(chr, found.left)), "".join(map(chr, found.right))
 
 
@@ -156,4 +161,4 @@ def test_light_keys_stay_where_they_are():
     rng = np.random.default_rng(1)
     hashes = np.unique(rng.integers(0, 2**64, 4000, dtype=np.uint64))
     even = Counted(hashes, np.full(len(hashes), 30), 10, 300 * len(hashes))
-    assert not choose_heavy(even, even, "inner", 8)
+    assert not choose_skew(even, even, "inner", 8)
