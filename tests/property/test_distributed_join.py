@@ -97,6 +97,19 @@ def rename(parts, old, new):
     ]
 
 
+@pytest.mark.parametrize("suffixes", [(None, "_right"), ("_left", None)])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_suffix_may_be_none(size, suffixes):
+    left, right = pa.table({"k": [1, 2], "v": [3, 4]}), pa.table({"k": [1, 2], "v": [5, 6]})
+    parts = ThreadGroup(size).run(
+        lambda comm: join(comm, own(left, comm), own(right, comm), ["k"], ["k"], suffixes=suffixes)
+    )
+    names = ["k", "v" + (suffixes[0] or ""), "v" + (suffixes[1] or "")]
+    assert {tuple(part.column_names) for part in parts} == {tuple(names)}
+    rows = sorted(tuple(row.values()) for row in pa.concat_tables(parts).to_pylist())
+    assert rows == [(1, 3, 5), (2, 4, 6)]
+
+
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("size", SIZES)
 def test_columns_that_both_tables_have(size, how):

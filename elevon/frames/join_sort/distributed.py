@@ -106,7 +106,8 @@ def join(
     Raises:
         DescriptionError: ``how``, the number of keys or the budget is wrong; on every rank.
         SchemaError: a column or its type does not fit, on any rank; on every rank.
-        ResourceError: the disk is full.
+        ResourceError: the disk is full, or the joined rows have no room in memory; only on the rank
+            that has met it: whoever runs the group ends the others.
         CommunicatorError: the group failed.
     """
     return place_join(

@@ -133,7 +133,7 @@ class JoinInputs:
         )
 
     def run(self, left: pa.Table, right: pa.Table) -> pa.Table:
-        """Join such rows of the two sides as are on this rank now."""
+        """Join such rows of the two sides as are on this rank now; see ``run_join``."""
         return run_join(self.plan, left, right, self.nulls_equal, self.threads)
 
 
