@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.types as t
 
 from elevon.errors import SchemaError
-from elevon.frames.aggregation.sort_groups import Column, find_keys
+from elevon.frames.aggregation.plain_values import Column, plain_type, plain_values
+from elevon.frames.aggregation.sort_groups import find_keys
 from elevon.frames.schema.join_plan import find_column
 from elevon.frames.schema.key_types import is_key_type
 from elevon.model.algebra import Aggregate
@@ -69,6 +70,7 @@ def check_aggregate(schema: pa.Schema, wanted: Aggregate) -> pa.Field[Any]:
 
 def is_number(kind: pa.DataType) -> bool:
     """Whether values of this type have a mean."""
+    kind = plain_type(kind)
     return bool(
         t.is_integer(kind)
         or t.is_floating(kind)
@@ -92,18 +94,34 @@ def check_number(kind: pa.DataType, column: str, function: str) -> None:
 
 
 def has_room(exact: Column, about: Column) -> bool:
-    """Whether 64-bit sums are the true ones.
+    """Whether sums of integers and decimals are the true ones.
 
-    An integer sum that does not fit wraps around, by a multiple of 2**64; the same sum in floats
-    tells about how large it is.
+    A sum that does not fit wraps around, by a multiple of two to the power of its bits; the same
+    sum in floats tells about how large it is. A decimal may have a digit too many before that.
+
+    Args:
+        exact: the sums.
+        about: the same sums in floats.
     """
+    kind = exact.type
+    scale = kind.scale if t.is_decimal(kind) else 0
     apart = pc.max(pc.abs(pc.subtract(exact.cast(pa.float64(), safe=False), about))).as_py()
-    return apart is None or bool(apart < 2.0**62)
+    if apart is not None and not apart < 2.0 ** (kind.bit_width - 2) / 10.0**scale:
+        return False
+    return not t.is_decimal(kind) or _has_digits(exact)
+
+
+def _has_digits(sums: Column) -> bool:
+    try:
+        sums.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def missing_keys(table: pa.Table, on: Sequence[int]) -> pa.ChunkedArray[Any] | None:
     """For each row, whether a key is null or NaN; None where all keys are there."""
-    columns = [column for column in map(table.column, on) if _may_miss(column)]
+    columns = [column for column in map(plain_values, map(table.column, on)) if _may_miss(column)]
     if not columns:
         return None
     missing = columns[0].is_null(nan_is_null=True)
@@ -127,22 +145,18 @@ def _result_type(schema: pa.Schema, wanted: Aggregate, kind: pa.DataType) -> pa.
         check_number(kind, column, function)
         return pa.float64()
     if function == "sum":
-        if not t.is_duration(kind):
-            check_number(kind, column, function)
-        return kind if t.is_duration(kind) else _summed(kind)
-    if not is_key_type(kind) or t.is_null(kind):
+        if t.is_duration(plain_type(kind)):
+            return plain_type(kind)
+        check_number(kind, column, function)
+        return _summed(kind)
+    if not is_key_type(kind) or t.is_null(plain_type(kind)):
         raise SchemaError(f"cannot compute {function} of {column!r}: {kind} has no order")
-    return _values(kind) if t.is_dictionary(kind) else kind
-
-
-def _values(kind: pa.DataType) -> pa.DataType:
-    if isinstance(kind, pa.BaseExtensionType):
-        return _values(kind.storage_type)
-    return _values(kind.value_type) if t.is_dictionary(kind) else kind
+    return plain_type(kind) if t.is_dictionary(kind) else kind
 
 
 def _summed(kind: pa.DataType) -> pa.DataType:
     """A type with room for a sum, as Arrow chooses it."""
+    kind = plain_type(kind)
     if t.is_unsigned_integer(kind):
         return pa.uint64()
     if t.is_floating(kind):
@@ -154,7 +168,9 @@ def _summed(kind: pa.DataType) -> pa.DataType:
 
 def _compared(kind: pa.DataType) -> pa.DataType:
     """A type whose minimum ``folding`` knows, and whose values are in the same order."""
-    kind = _values(kind)
+    kind = plain_type(kind)
+    if t.is_decimal32(kind) or t.is_decimal64(kind):
+        return pa.decimal128(38, kind.scale)
     if t.is_temporal(kind):
         return pa.int32() if kind.bit_width == 32 else pa.int64()
     if t.is_boolean(kind):
@@ -169,12 +185,8 @@ def _compared(kind: pa.DataType) -> pa.DataType:
 
 def _as(column: Column, kind: pa.DataType) -> Column:
     """A cast that may round large integers to the nearest float, and nothing else."""
+    column = plain_values(column)
     own = column.type
-    if isinstance(own, pa.BaseExtensionType):
-        stored = [chunk.storage for chunk in column.chunks]
-        return _as(pa.chunked_array(stored, own.storage_type), kind)
-    if t.is_dictionary(own):
-        return _as(column.cast(own.value_type), kind)
     if t.is_float16(own):
         return column.cast(pa.float32()).cast(kind)
     if t.is_duration(own):

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from elevon.errors import SchemaError
 from elevon.frames.aggregation.measures import Form, has_room, in_form
+from elevon.frames.aggregation.plain_values import Column, plain_type
 from elevon.frames.aggregation.segments import FoldName, fold, per_group
-from elevon.frames.aggregation.sort_groups import Column, Groups
+from elevon.frames.aggregation.sort_groups import Groups
 from elevon.frames.exchange.shuffle import take_rows
 from elevon.model.algebra import Aggregate
 
@@ -85,6 +86,12 @@ class States:
                     folds.append(Fold(column, "real", "sum"))
         return States(tuple(dict.fromkeys(folds)), tuple(dict.fromkeys(moments)))
 
+    @property
+    def may_wrap(self) -> bool:
+        """Whether there is a sum that may have no room in its type."""
+        sums = {(one.column, one.form) for one in self.folds if one.function == "sum"}
+        return any(form == "sum" and (column, "real") in sums for column, form in sums)
+
     def of_rows(self, table: pa.Table, on: Sequence[int]) -> pa.Table:
         """Each row of a table as the states of a group of one.
 
@@ -134,7 +141,7 @@ class States:
             schema: of the user's table.
 
         Raises:
-            SchemaError: an integer sum has no room in 64 bits.
+            SchemaError: a sum of integers, durations or decimals has no room in its type.
         """
         column = schema.get_field_index(wanted.column)
         if wanted.function in MOMENTS:
@@ -142,22 +149,37 @@ class States:
         found, *count = (states[Fold(column, *state).name] for state in FOLDS[wanted.function])
         if wanted.function == "mean":
             return _quotient(found, count[0])
-        if wanted.function == "sum" and _may_wrap(schema.field(column).type):
-            _check_room(found, states[Fold(column, "real", "sum").name], wanted)
+        kind = schema.field(column).type
+        if wanted.function == "sum" and _may_wrap(kind):
+            _check_room(found, states[Fold(column, "real", "sum").name], wanted, kind)
         return found
 
 
 def _may_wrap(kind: pa.DataType) -> bool:
-    """2**32 values of 32 bits fit into 64; of 64 bits, two may be too many."""
+    """2**32 values of 32 bits fit into 64; of 64 bits, two may be too many.
+
+    So are ten of all digits of a wide decimal; 10**20 values of decimal64 fit into decimal128.
+    """
+    kind = plain_type(kind)
+    if t.is_decimal(kind):
+        return bool(kind.bit_width >= 128)
     return bool(t.is_integer(kind) and kind.bit_width == 64) or bool(t.is_duration(kind))
 
 
-def _check_room(exact: Column, about: Column, wanted: Aggregate) -> None:
+def _check_room(exact: Column, about: Column, wanted: Aggregate, kind: pa.DataType) -> None:
     if not has_room(exact, about):
         raise SchemaError(
-            f"groupby: the sum of {wanted.column!r} ({wanted.name!r}) has more digits than 64 bits "
-            f"hold: cast the column to float64 or decimal128(38, 0) first"
+            f"{wanted.name}: the sum of {wanted.column!r} ({kind}) has more digits than "
+            f"{exact.type} holds: cast the column to {_wider(plain_type(kind))} first"
         )
+
+
+def _wider(kind: pa.DataType) -> str:
+    """What to cast a column to whose sum has no room."""
+    if t.is_duration(kind):
+        return "a duration of a coarser unit"
+    scale = kind.scale if t.is_decimal(kind) else 0
+    return "float64" if t.is_decimal256(kind) else f"float64 or decimal256(76, {scale})"
 
 
 @np.errstate(all="ignore")  # infinite values have no mean; the result says so

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.types as t
 from numpy.typing import NDArray
 
-from elevon.frames.aggregation.sort_groups import Column, Groups
+from elevon.frames.aggregation.plain_values import Column
+from elevon.frames.aggregation.sort_groups import Groups
 
 FoldName: TypeAlias = Literal["sum", "min", "max"]
 Numbers: TypeAlias = NDArray[Any]

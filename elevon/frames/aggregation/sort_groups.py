@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +17,12 @@ import pyarrow.types as t
 from numpy.typing import NDArray
 
 from elevon.errors import SchemaError
+from elevon.frames.aggregation.plain_values import Column, plain_values
 from elevon.frames.schema.join_plan import find_column
 from elevon.frames.schema.key_types import is_key_type
 from elevon.frames.schema.sort_plan import Order
 
 Rows: TypeAlias = NDArray[np.int64]
-Column: TypeAlias = "pa.ChunkedArray[Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +112,15 @@ def differ(left: Column, right: Column) -> NDArray[np.bool_]:
 
 def plain_key(column: Column) -> Column:
     """A column in which values that are equal to the kernels are equal to Arrow."""
+    column = plain_values(column)
     kind = column.type
-    if isinstance(kind, pa.BaseExtensionType):
-        stored = [chunk.storage for chunk in column.chunks]
-        return plain_key(pa.chunked_array(stored, kind.storage_type))
-    if t.is_dictionary(kind):
-        return plain_key(column.cast(kind.value_type))
     if t.is_float16(kind):
         return plain_key(column.cast(pa.float32()))
+    # Functions of Arrow that compare know no views.
+    if t.is_string_view(kind):
+        return column.cast(pa.large_string())
+    if t.is_binary_view(kind):
+        return column.cast(pa.large_binary())
     if t.is_null(kind):
         return column.cast(pa.int8())
     return _one_zero_one_nan(column) if t.is_floating(kind) else column

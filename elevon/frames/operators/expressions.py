@@ -249,7 +249,7 @@ def _locally(
 
     def prepare() -> Request[None]:
         check_memory(memory_bytes)
-        checked(table.schema.empty_table(), SchemaError)
+        checked(table.slice(0, 0), SchemaError)
         return Request(None, f"{what} of {spell(table.schema)}")
 
     settle(comm, prepare)

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elevon.comm.protocol import Communicator
-from elevon.errors import DescriptionError
+from elevon.errors import DescriptionError, SchemaError
 from elevon.frames.aggregation.hash_groups import fold_few
 from elevon.frames.aggregation.measures import check_aggregate, from_form, missing_keys
 from elevon.frames.aggregation.partial_states import States
-from elevon.frames.aggregation.sort_groups import Column, Groups, find_keys
+from elevon.frames.aggregation.plain_values import Column, one_form
+from elevon.frames.aggregation.sort_groups import Groups, find_keys
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.partitioning import Layout, is_settled
@@ -84,7 +85,7 @@ def groupby(
     Raises:
         DescriptionError: two result columns have one name; on every rank.
         SchemaError: a column is missing or its type does not fit, on any rank, on every rank; or
-            a sum of integers does not fit into 64 bits.
+            a sum of integers, durations or decimals does not fit into its type.
         ResourceError: the disk is full.
         CommunicatorError: the group failed.
     """
@@ -96,7 +97,8 @@ def groupby(
     met = None if comm.size == 1 or (work.on and facts[:, 0].all()) else comm
     if memory_bytes is not None and fold_need(int(facts[:, 1].max())) > memory_bytes:
         steps = plan_steps(memory_bytes, facts[:, 1].tolist(), int(facts[:, 2].max()), comm.size)
-        return _run_spilled(comm, met, work, steps, memory_bytes, threads)
+        made = _run_spilled(comm, met, work, steps, memory_bytes, threads)
+        return _consented(comm, work, made)
     work = replace(work, table=work.present(work.table))
     if work.on:
         states = _grouped(met, work, threads)
@@ -105,7 +107,7 @@ def groupby(
     else:
         states = _overall(comm, work)
         spreads = all_spreads(comm, work.table, work.spreads, states.num_rows, threads)
-    return work.result(states, spreads)
+    return _consented(comm, work, work.result(states, spreads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class _Work:
     spreads: tuple[Spread, ...]
     schema: pa.Schema
     dropna: bool
+    problems: list[SchemaError]
 
     def present(self, rows: pa.Table) -> pa.Table:
         """The rows that belong to a group."""
@@ -128,7 +131,19 @@ class _Work:
         return take_rows(rows, np.flatnonzero(pc.invert(missing).to_numpy()))
 
     def result(self, states: pa.Table, spreads: Sequence[Column]) -> pa.Table:
-        """The result's columns out of states and spreads, in the order of the request."""
+        """The result's columns out of states and spreads, in the order of the request.
+
+        A sum without room is no reason to leave the others alone: it is kept until all can be told.
+        """
+        try:
+            return self._result(states, spreads)
+        except SchemaError as problem:
+            self.problems.append(problem)
+            return pa.Table.from_arrays(
+                [pa.nulls(0, field.type) for field in self.schema], schema=self.schema
+            )
+
+    def _result(self, states: pa.Table, spreads: Sequence[Column]) -> pa.Table:
         columns: list[Any] = states.columns[: len(self.on)]
         rest = iter(spreads)
         for wanted in self.aggregates:
@@ -157,9 +172,9 @@ def _prepare(
     fields += [check_aggregate(table.schema, one) for one in wanted]
     _refuse_repeated([field.name for field in fields])
     names = dict.fromkeys([*(key.name for key in keys), *(one.column for one in wanted)])
-    rows = table.select(list(names))
-    schema, on = rows.schema, tuple(range(len(keys)))
+    schema = table.select(list(names)).schema
     check_columns(schema)
+    rows, on = one_form(table.select(list(names))), tuple(range(len(keys)))
     work = _Work(
         rows,
         on,
@@ -168,10 +183,24 @@ def _prepare(
         tuple(Spread.of(schema, one) for one in wanted if Spread.covers(one)),
         pa.schema(fields),
         dropna,
+        [],
     )
     terms = f"groupby {list(by)} of {spell(schema)}, dropna={dropna}: {wanted}, {memory_bytes=}"
     nbytes = 0 if memory_bytes is None else _working_bytes(work)
     return Request(work, terms, (int(_whole_here(work, layout, place)), nbytes, rows.num_rows))
+
+
+def _consented(comm: Communicator, work: _Work, made: pa.Table) -> pa.Table:
+    """The result, if every rank has one. Collective where some sum may have no room."""
+    if not work.states.may_wrap:
+        return made
+
+    def prepare() -> Request[pa.Table]:
+        if work.problems:
+            raise work.problems[0]
+        return Request(made, "groupby")
+
+    return settle(comm, prepare)[0]
 
 
 def _whole_here(work: _Work, layout: Layout | None, place: tuple[int, int]) -> bool:

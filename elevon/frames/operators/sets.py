@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError, SchemaError
+from elevon.frames.aggregation.plain_values import Column, one_form
 from elevon.frames.aggregation.segments import FoldName, fold
-from elevon.frames.aggregation.sort_groups import Column, Groups, Rows, find_keys
+from elevon.frames.aggregation.sort_groups import Groups, Rows, find_keys
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.requests import Request, settle
@@ -180,7 +181,7 @@ def _request(
     on = find_keys(tables[0].schema, names, "compare rows by")
     rows = (tables[0].num_rows, tables[1].num_rows if len(tables) > 1 else 0)
     labels = [str(i) for i in range(len(on))]
-    keys = [pa.Table.from_arrays(table.select(on).columns, labels) for table in tables]
+    keys = [one_form(table.select(on)).rename_columns(labels) for table in tables]
     work = _Work(tuple(keys), memory_bytes)
     nbytes = 0 if memory_bytes is None else work.nbytes
     return Request(work, f"{terms}, {memory_bytes=}", (*rows, nbytes))

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
+from elevon.frames.aggregation.plain_values import Column, one_form
 from elevon.frames.aggregation.segments import fold
-from elevon.frames.aggregation.sort_groups import Column, Groups, differ, find_keys, plain_key
+from elevon.frames.aggregation.sort_groups import Groups, differ, find_keys, plain_key
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.packed import compact
@@ -168,6 +169,7 @@ def repartition(
     if comm.size == 1:
         return table
     if on:
+        table = one_form(table)
         return shuffle(comm, table, on, threads, None if memory_bytes is None else rounds)
     bounds = even_bounds(facts[:, 1].tolist(), comm.rank)
     return pa.concat_tables(_moved(comm, table, bounds, rounds))
@@ -204,6 +206,7 @@ def equals(
         CommunicatorError: the group failed.
     """
     _, facts = settle(comm, lambda: _comparison(left, right, ordered, memory_bytes))
+    left, right = one_form(left), one_form(right)
     rows, nbytes = facts[:, :2], facts[:, 2]
     totals = rows.sum(axis=0)
     if spell(left.schema) != spell(right.schema) or totals[0] != totals[1]:

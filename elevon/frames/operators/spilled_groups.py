@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from elevon.comm.protocol import Communicator
 from elevon.frames.aggregation.measures import in_form
-from elevon.frames.aggregation.sort_groups import Column, Groups, Rows, first_rows
+from elevon.frames.aggregation.plain_values import Column
+from elevon.frames.aggregation.sort_groups import Groups, Rows, first_rows
 from elevon.frames.exchange.shuffle import take_rows
 from elevon.frames.memory.partitioned import KeyParts, Steps, fold_need, slices_of
 from elevon.frames.memory.spill import Spill
