@@ -54,7 +54,9 @@ def test_windows_are_duckdbs(data, size, window, values):
     )
     needed = window if least is None else least
     columns = ", ".join(
-        f"CASE WHEN count(x) OVER w >= {needed} THEN {SQL[name]} END AS {name}" for name in WINDOWS
+        f"CASE WHEN count({'*' if name == 'count' else 'x'}) OVER w >= {needed} "
+        f"THEN {SQL[name]} END AS {name}"
+        for name in WINDOWS
     )
     expected = ask(
         f"SELECT n, x, {columns} FROM t WINDOW w AS "
@@ -69,6 +71,19 @@ def test_windows_are_duckdbs(data, size, window, values):
         for one, two in zip(left, right, strict=True)
         for a, b in zip(one, two, strict=True)
     )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_count_is_of_windows_with_enough_rows_as_in_pandas(size):
+    table = pa.table({"x": [1.0, None, 3.0, 4.0]})
+    expected = {None: [None, None, 2, 2], 2: [None, 1, 2, 2], 0: [1, 1, 2, 2]}
+    for least, counts in expected.items():
+        found = ThreadGroup(size).run(
+            lambda comm, least=least: rolling(
+                comm, shared(table, comm), 3, [Window("n", "x", "count")], least
+            )
+        )
+        assert pa.concat_tables(found)["n"].to_pylist() == counts
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -36,6 +36,10 @@ Source: TypeAlias = "str | pc.Expression"
 #: Ranks with a stack of 8 MiB, which is usual, come to more than 3,000.
 DEEPEST_EXPRESSION: Final = 2_000
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_DECIMAL_HINT: Final = (
+    ". Arrow compares decimals with decimals only, of up to 38 digits (76 for decimal256): write "
+    "decimal.Decimal('300') for 300, or cast the column to decimal256 or float64"
+)
 #: What Arrow raises where an expression and a table do not fit.
 _MISFITS: Final = (
     pa.ArrowInvalid,
@@ -245,7 +249,8 @@ def _locally(
         try:
             return run(rows)
         except _MISFITS as error:
-            raise kind(f"{what}: {error}; the table has {spell(table.schema)}") from error
+            hint = _DECIMAL_HINT if "recision" in str(error) else ""
+            raise kind(f"{what}: {error}; the table has {spell(table.schema)}{hint}") from error
 
     def prepare() -> Request[None]:
         check_memory(memory_bytes)

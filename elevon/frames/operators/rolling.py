@@ -55,8 +55,8 @@ def rolling(
         window: how many rows a window has; the first rows have fewer before them.
         columns: what to compute. Nulls are left out. NaN makes its windows NaN, but a minimum or
             maximum looks past it.
-        min_periods: how many valid values a window must have, or its result is null; ``window``
-            where None, as in pandas. A variance needs two, a mean or minimum one.
+        min_periods: how many valid values (for a count: rows) a window must have, or its result is
+            null; ``window`` where None, as in pandas. A variance needs two, a mean or minimum one.
         memory_bytes: how much working memory each rank may take beside its input and its result.
             None: no limit.
 
@@ -253,7 +253,10 @@ def _windows(values: _Values, function: str, window: int, needed: int) -> Column
     else:
         state = _State((values.valid, values.numbers))
     parts = _of_windows(state, window).parts
-    missing = parts[0] < max(needed, AT_LEAST[function])
+    # As in pandas, a count is of a window that has enough rows, null or not.
+    rows = np.minimum(np.arange(1, len(there) + 1), window)
+    counted = rows if function == "count" else parts[0]
+    missing = counted < max(needed, AT_LEAST[function])
     return pa.chunked_array([pa.array(_result(function, parts), mask=missing)])
 
 

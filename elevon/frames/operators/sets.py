@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as t
 from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
@@ -119,8 +120,8 @@ def combine_sets(
         terms = f"{kind} of {spell(left.schema)} and {spell(right.schema)}"
         return _request([left, right], left.column_names, terms, memory_bytes)
 
+    left, right = sides = in_common_types([left, right])
     work, facts = settle(comm, prepare)
-    sides = left, right
     if (steps := work.steps(facts)) is not None:
         kept = _staying_spilled(comm, work, facts, kind, "min", steps, threads)
         parts = [_kept(table, those, steps) for table, those in zip(sides, kept, strict=True)]
@@ -143,6 +144,55 @@ def check_same_columns(tables: Sequence[pa.Table], verb: str) -> None:
                 f"{verb}: the frames have different columns: number 0 has {first}; number {number} "
                 f"has {spell(table.schema)}. Select, rename or cast them first"
             )
+
+
+def in_common_types(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """Tables whose text and bytes are of one layout where only the layouts differ.
+
+    Frames of Polars, pandas and Arrow bring string_view, large_string and string for the same
+    texts. Other types, and tables of different columns, stay as they are.
+
+    Args:
+        tables: the tables that are to meet.
+
+    Returns:
+        As many tables.
+    """
+    first = tables[0].schema
+    if any(table.schema.names != first.names for table in tables):
+        return list(tables)
+    found = [table.schema.types for table in tables]
+    kinds = [_common(each) for each in zip(*found, strict=True)]
+    return [_in_types(table, kinds) for table in tables]
+
+
+def _common(kinds: Sequence[pa.DataType]) -> pa.DataType | None:
+    """The type of columns that differ in their layout only; None: they stay."""
+    if all(kind == kinds[0] for kind in kinds):
+        return None
+    if all(map(_is_text, kinds)):
+        return pa.large_string()
+    return pa.large_binary() if all(map(_is_binary, kinds)) else None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(t.is_binary(kind) or t.is_large_binary(kind) or t.is_binary_view(kind))
+
+
+def _in_types(table: pa.Table, kinds: Sequence[pa.DataType | None]) -> pa.Table:
+    columns = [
+        column if kind is None else column.cast(kind)
+        for column, kind in zip(table.columns, kinds, strict=True)
+    ]
+    fields = [
+        field if kind is None else field.with_type(kind)
+        for field, kind in zip(table.schema, kinds, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, table.schema.metadata))
 
 
 def nullable(table: pa.Table) -> pa.Table:

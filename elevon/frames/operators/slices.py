@@ -38,7 +38,7 @@ from elevon.frames.memory.partitioned import (
     slices_of,
 )
 from elevon.frames.memory.spill import Spill
-from elevon.frames.operators.sets import check_same_columns, nullable
+from elevon.frames.operators.sets import check_same_columns, in_common_types, nullable
 from elevon.frames.schema.join_plan import check_columns
 from elevon.frames.schema.key_types import is_key_type
 
@@ -92,7 +92,8 @@ def concat(
 
     Args:
         comm: the group of ranks.
-        tables: this rank's rows of each table; the same column names and types.
+        tables: this rank's rows of each table; the same column names and types, whatever
+            the layout of text and bytes.
         ordered: whether table follows table in the global order, in even shares, for which rows
             travel; otherwise every rank keeps its rows, and nothing travels.
         memory_bytes: how much working memory each rank may take beside its input and its result.
@@ -110,13 +111,14 @@ def concat(
     def prepare() -> Request[list[pa.Table]]:
         if not tables:
             raise DescriptionError("concat: no table is given")
-        check_same_columns(tables, "concat")
-        check_columns(tables[0].schema)
+        alike = in_common_types(tables)
+        check_same_columns(alike, "concat")
+        check_columns(alike[0].schema)
         check_memory(memory_bytes)
-        terms = f"concat of {len(tables)} tables of {spell(tables[0].schema)}, {ordered=}"
-        facts = [_largest(memory_bytes, table) for table in tables]
+        terms = f"concat of {len(alike)} tables of {spell(alike[0].schema)}, {ordered=}"
+        facts = [_largest(memory_bytes, table) for table in alike]
         most = max(facts)
-        return Request([nullable(table) for table in tables], f"{terms}, {memory_bytes=}", most)
+        return Request([nullable(table) for table in alike], f"{terms}, {memory_bytes=}", most)
 
     parts, facts = settle(comm, prepare)
     if not ordered or comm.size == 1:
@@ -186,7 +188,8 @@ def equals(
     """Whether two tables have the same columns and rows; how they are cut does not matter.
 
     Collective: every rank passes its rows of both tables. Null equals null, NaN equals NaN (but
-    not inside a list or struct), 0.0 equals -0.0. Types must be the same.
+    not inside a list or struct), 0.0 equals -0.0. Types must be the
+    same, but for the layouts of text and bytes.
 
     Args:
         comm: the group of ranks.
@@ -205,6 +208,7 @@ def equals(
         SchemaError: on every rank: a type cannot be sent or, unordered, not be compared.
         CommunicatorError: the group failed.
     """
+    left, right = in_common_types([left, right])
     _, facts = settle(comm, lambda: _comparison(left, right, ordered, memory_bytes))
     left, right = one_form(left), one_form(right)
     rows, nbytes = facts[:, :2], facts[:, 2]
