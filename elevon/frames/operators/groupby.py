@@ -6,7 +6,7 @@ with rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from elevon.frames.aggregation.measures import check_aggregate, from_form, missi
 from elevon.frames.aggregation.partial_states import States
 from elevon.frames.aggregation.plain_values import Column, one_form
 from elevon.frames.aggregation.sort_groups import Groups, find_keys
+from elevon.frames.aggregation.value_orders import codes, is_ordered, shared_order
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.partitioning import Layout, is_settled
@@ -93,6 +94,7 @@ def groupby(
     work, facts = settle(
         comm, lambda: _prepare(table, by, aggregates, dropna, layout, place, memory_bytes)
     )
+    work = _by_their_orders(comm, work)
     # Groups that are whole on their ranks are the business of these ranks alone.
     met = None if comm.size == 1 or (work.on and facts[:, 0].all()) else comm
     if memory_bytes is not None and fold_need(int(facts[:, 1].max())) > memory_bytes:
@@ -122,6 +124,7 @@ class _Work:
     schema: pa.Schema
     dropna: bool
     problems: list[SchemaError]
+    orders: Mapping[str, pa.Array[Any]]
 
     def present(self, rows: pa.Table) -> pa.Table:
         """The rows that belong to a group."""
@@ -152,6 +155,8 @@ class _Work:
                 if Spread.covers(wanted)
                 else self.states.finish(states, wanted, self.table.schema)
             )
+            if wanted.column in self.orders:
+                found = pa.chunked_array([self.orders[wanted.column].take(found.combine_chunks())])
             columns.append(from_form(found, self.schema.field(len(columns)).type))
         return pa.Table.from_arrays(columns, schema=self.schema)
 
@@ -184,10 +189,32 @@ def _prepare(
         pa.schema(fields),
         dropna,
         [],
+        {},
     )
     terms = f"groupby {list(by)} of {spell(schema)}, dropna={dropna}: {wanted}, {memory_bytes=}"
     nbytes = 0 if memory_bytes is None else _working_bytes(work)
     return Request(work, terms, (int(_whole_here(work, layout, place)), nbytes, rows.num_rows))
+
+
+def _by_their_orders(comm: Communicator, work: _Work) -> _Work:
+    """The least and the greatest value of an ordered dictionary are those of the values' places.
+
+    Collective where there is such a dictionary.
+    """
+    rows, aggregates, orders = work.table, list(work.aggregates), {}
+    for number, one in enumerate(aggregates):
+        column = rows.column(one.column)
+        if one.function not in ("min", "max") or not is_ordered(column.type):
+            continue
+        places = f"{one.column}\0places"
+        if places not in orders:
+            orders[places] = shared_order(comm, column, one.column)
+            rows = rows.append_column(places, codes(column, orders[places]))
+        aggregates[number] = Aggregate(one.name, places, one.function)
+    if not orders:
+        return work
+    states = States.of(rows.schema, aggregates)
+    return replace(work, table=rows, aggregates=tuple(aggregates), states=states, orders=orders)
 
 
 def _consented(comm: Communicator, work: _Work, made: pa.Table) -> pa.Table:

@@ -1,0 +1,69 @@
+"""The least and the greatest value of an ordered dictionary are the dictionary's."""
+
+from __future__ import annotations
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from elevon.errors import SchemaError
+from elevon.frames.operators.groupby import groupby
+from elevon.model.algebra import Aggregate
+from elevon.testing.threads import ThreadGroup
+from tests.support.algebra import errors_of, shared
+
+SIZES = ["low", "mid", "high", None, "mid", "low"]
+LEVELS = ["low", "mid", "high"]
+WANTED = [Aggregate("a", "v", "min"), Aggregate("b", "v", "max"), Aggregate("n", "v", "nunique")]
+COLUMNS = {
+    "pandas": pa.array(pd.Categorical(SIZES, LEVELS, ordered=True)),
+    "polars": pa.table(pl.DataFrame({"v": pl.Series(SIZES, dtype=pl.Enum(LEVELS))}))["v"],
+}
+
+
+def extremes(size, by, part, memory_bytes=None):
+    parts = ThreadGroup(size, timeout_s=20).run(
+        lambda comm: groupby(comm, part(comm), by, WANTED, memory_bytes=memory_bytes)
+    )
+    return sorted(
+        tuple(row.values()) for part in parts for row in part.select(["a", "b", "n"]).to_pylist()
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("memory_bytes", [None, 1])
+def test_extremes_are_those_of_the_dictionary(name, size, memory_bytes):
+    table = pa.table({"g": [1, 1, 2, 2, 2, 1], "v": COLUMNS[name]})
+    found = extremes(size, ["g"], lambda comm: shared(table, comm), memory_bytes)
+    assert found == [("low", "mid", 2), ("mid", "high", 2)]
+    found = extremes(size, [], lambda comm: shared(table, comm), memory_bytes)
+    assert found == [("low", "high", 3)]
+
+
+def coded(values, levels):
+    return pa.table({"v": pa.array(pd.Categorical(values, levels, ordered=True))})
+
+
+def test_dictionaries_that_differ_are_one_order_where_they_say_so():
+    parts = [coded(["high", "mid"], ["mid", "high"]), coded(["low"], ["low", "mid"])]
+    assert extremes(2, [], lambda comm: parts[comm.rank]) == [("low", "high", 3)]
+
+
+def test_an_unordered_dictionary_is_ordered_by_value():
+    table = pa.table({"v": pa.array(pd.Categorical(SIZES, LEVELS))})
+    assert extremes(2, [], lambda comm: shared(table, comm)) == [("high", "mid", 3)]
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [(["high", "mid"], "contradict each other"), (["huge", "mid"], "do not say which of")],
+)
+def test_orders_that_cannot_be_one_are_an_error_on_every_rank(levels, message):
+    parts = [coded(["mid"], ["mid", "high"]), coded(["mid"], levels)]
+    if "say" in message:
+        parts[0] = coded(["mid"], ["high", "mid"])
+    for error in errors_of(2, lambda comm: groupby(comm, parts[comm.rank], [], WANTED)):
+        assert type(error) is SchemaError
+        assert message in str(error)
