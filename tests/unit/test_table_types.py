@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from elevon.errors import SchemaError
 from elevon.frames.operators.expressions import filter_rows, project
 from elevon.frames.operators.groupby import groupby
 from elevon.frames.operators.ranking import rank_rows
@@ -15,7 +18,7 @@ from elevon.frames.operators.sets import combine_sets, drop_duplicates
 from elevon.frames.operators.slices import concat, equals, repartition, slice_rows
 from elevon.model.algebra import Aggregate, Window
 from elevon.testing.threads import ThreadGroup
-from tests.support.algebra import shared
+from tests.support.algebra import errors_of, shared
 from tests.support.frames import multiset
 
 ROWS = 12
@@ -120,3 +123,13 @@ def test_expressions_read_the_text_that_polars_hands_out():
     whole, _ = together(lambda c, t: filter_rows(c, t, pc.field("s") == "b"), table)
     assert whole.to_pylist() == [{"s": "b", "x": 2}]
     assert whole.schema == table.schema
+
+
+def test_a_decimal_beside_an_integer_is_refused_with_the_way_out():
+    values = [Decimal("300.00"), Decimal("300.01"), None]
+    table = pa.table({"q": pa.array(values, pa.decimal128(38, 2))})
+    (error,) = errors_of(1, lambda comm: filter_rows(comm, table, pc.field("q") > 300))
+    assert type(error) is SchemaError
+    assert "decimal.Decimal('300')" in str(error)
+    exact, _ = together(lambda c, t: filter_rows(c, t, pc.field("q") > Decimal("300")), table)
+    assert exact["q"].to_pylist() == values[1:2]

@@ -169,7 +169,7 @@ def _summed(kind: pa.DataType) -> pa.DataType:
 def _compared(kind: pa.DataType) -> pa.DataType:
     """A type whose minimum ``folding`` knows, and whose values are in the same order."""
     kind = plain_type(kind)
-    if t.is_decimal32(kind) or t.is_decimal64(kind):
+    if t.is_decimal(kind) and kind.bit_width < 128:
         return pa.decimal128(38, kind.scale)
     if t.is_temporal(kind):
         return pa.int32() if kind.bit_width == 32 else pa.int64()

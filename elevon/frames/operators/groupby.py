@@ -19,7 +19,7 @@ from elevon.errors import DescriptionError, SchemaError
 from elevon.frames.aggregation.hash_groups import fold_few
 from elevon.frames.aggregation.measures import check_aggregate, from_form, missing_keys
 from elevon.frames.aggregation.partial_states import States
-from elevon.frames.aggregation.plain_values import Column, one_form
+from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.sort_groups import Groups, find_keys
 from elevon.frames.aggregation.value_orders import codes, is_ordered, shared_order
 from elevon.frames.exchange.agreement import spell
@@ -36,6 +36,7 @@ from elevon.frames.operators.spilled_groups import (
     spread_over_all,
 )
 from elevon.frames.schema.join_plan import check_columns
+from elevon.frames.schema.plain import plain_columns
 from elevon.model.algebra import Aggregate
 
 #: Rows that are looked at before a rank folds its own.
@@ -171,15 +172,15 @@ def _prepare(
     memory_bytes: int | None,
 ) -> Request[_Work]:
     check_memory(memory_bytes)
-    wanted = tuple(aggregates)
+    table, wanted = plain_columns(table), tuple(aggregates)
     keys = [table.schema.field(index) for index in find_keys(table.schema, by, "group by")]
     fields = [pa.field(key.name, key.type) for key in keys]
     fields += [check_aggregate(table.schema, one) for one in wanted]
     _refuse_repeated([field.name for field in fields])
     names = dict.fromkeys([*(key.name for key in keys), *(one.column for one in wanted)])
-    schema = table.select(list(names)).schema
+    rows = table.select(list(names))
+    schema, on = rows.schema, tuple(range(len(keys)))
     check_columns(schema)
-    rows, on = one_form(table.select(list(names))), tuple(range(len(keys)))
     work = _Work(
         rows,
         on,

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
 from elevon.frames.aggregation.measures import missing_keys
-from elevon.frames.aggregation.plain_values import column_in_one_form
 from elevon.frames.aggregation.sort_groups import Groups, Rows, differ, plain_key
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.own_bytes import own_bytes
@@ -84,8 +83,6 @@ def rank_rows(
         return Request(None, f"{terms}, {memory_bytes=}")
 
     settle(comm, prepare)
-    at = table.schema.get_field_index(by)
-    table = table.set_column(at, table.schema.field(at), column_in_one_form(table.column(at)))
     ordered = sort(comm, table, by, ascending, threads=threads, memory_bytes=memory_bytes)
     keys = ordered.select([by])
     count = _pieces(keys, memory_bytes)

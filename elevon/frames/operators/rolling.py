@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
 from elevon.frames.aggregation.measures import check_number, in_form, is_number
-from elevon.frames.aggregation.plain_values import Column, column_in_one_form
+from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.sort_groups import Rows
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.requests import Request, settle
 from elevon.frames.memory.budget import FEWEST_ROWS, check_memory
 from elevon.frames.schema.join_plan import find_column
+from elevon.frames.schema.plain import plain_columns
 from elevon.model.algebra import Window
 
 Reals = NDArray[np.float64]
@@ -83,7 +84,7 @@ def rolling(
     count = _slices(memory_bytes, int(rows.max()), min(window, int(rows.sum())))
     found: list[list[Column]] = [[] for _ in columns]
     for name in dict.fromkeys(one.column for one in columns):
-        column = column_in_one_form(table.column(find_column(table.schema, name, "the table")))
+        column = plain_columns(table.select([name])).column(0)
         for own, values in _with_rows_before(comm, column, rows, window - 1, count):
             for one, pieces in zip(columns, found, strict=True):
                 if one.column == name:

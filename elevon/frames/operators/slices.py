@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
-from elevon.frames.aggregation.plain_values import Column, one_form
+from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.segments import fold
 from elevon.frames.aggregation.sort_groups import Groups, differ, find_keys, plain_key
 from elevon.frames.exchange.agreement import spell
@@ -41,6 +41,7 @@ from elevon.frames.memory.spill import Spill
 from elevon.frames.operators.sets import check_same_columns, in_common_types, nullable
 from elevon.frames.schema.join_plan import check_columns
 from elevon.frames.schema.key_types import is_key_type
+from elevon.frames.schema.plain import plain_columns
 
 
 def slice_rows(
@@ -171,7 +172,7 @@ def repartition(
     if comm.size == 1:
         return table
     if on:
-        table = one_form(table)
+        table = plain_columns(table)
         return shuffle(comm, table, on, threads, None if memory_bytes is None else rounds)
     bounds = even_bounds(facts[:, 1].tolist(), comm.rank)
     return pa.concat_tables(_moved(comm, table, bounds, rounds))
@@ -210,7 +211,7 @@ def equals(
     """
     left, right = in_common_types([left, right])
     _, facts = settle(comm, lambda: _comparison(left, right, ordered, memory_bytes))
-    left, right = one_form(left), one_form(right)
+    left, right = plain_columns(left), plain_columns(right)
     rows, nbytes = facts[:, :2], facts[:, 2]
     totals = rows.sum(axis=0)
     if spell(left.schema) != spell(right.schema) or totals[0] != totals[1]:
