@@ -22,10 +22,10 @@ from elevon.model.algebra import Aggregate, Window
 from elevon.testing.threads import ThreadGroup
 from tests.support.algebra import shared
 from tests.support.frames import plain
-from tests.support.types import CARRIED, COMPARED, DICTIONARIES, NO_CODES, RECODED
+from tests.support.types import CARRIED, CODES_OF_CODES, COMPARED, DICTIONARIES, NO_CODES, RECODED
 
 Verb = Callable[[Communicator, pa.Table], pa.Table]
-KEYS = {**COMPARED, **DICTIONARIES, **RECODED, **NO_CODES}
+KEYS = {**COMPARED, **DICTIONARIES, **RECODED, **NO_CODES, **CODES_OF_CODES}
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,12 @@ DICTIONARIES = {
     "codes of times": coded([2, 1, None], pa.timestamp("ms")),
     "codes of truth": coded([True, False, None]),
 }
+CODES_OF_CODES = {
+    "codes of codes": pa.DictionaryArray.from_arrays(
+        pa.array(AT, pa.int32()),
+        pa.DictionaryArray.from_arrays(pa.array([1, 0, 2]), pa.array(["x", "y", None])),
+    )
+}
 RECODED = {f"two {name}": recoded(column) for name, column in DICTIONARIES.items()}
 NO_CODES = {
     "codes of nothing": pa.DictionaryArray.from_arrays(

@@ -38,6 +38,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     """The type that a column of this type has afterwards."""
     if not t.is_dictionary(kind):
         return kind
+    if t.is_dictionary(kind.value_type):
+        return plain_type(kind.value_type)
     if t.is_nested(kind.value_type):
         return kind.value_type
     values = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind.value_type)
@@ -66,6 +68,10 @@ def as_dictionary(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.Chunked
 
 
 def _plain_column(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.ChunkedArray[Any]:
+    inner = column.type.value_type
+    if t.is_dictionary(inner):
+        taken = [chunk.dictionary.take(chunk.indices) for chunk in column.chunks]
+        return _plain_column(pa.chunked_array(taken, inner), kind)
     if column.type == kind and not any(chunk.dictionary.null_count for chunk in column.chunks):
         return column
     return pa.chunked_array([_plain_chunk(chunk, kind) for chunk in column.chunks], kind)
