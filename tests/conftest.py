@@ -7,6 +7,8 @@
   with a reason that starts with "does not apply", and may skip.
 - Hypothesis has no deadline, because two cores are shared with ranks; where a skip is a failure,
   it draws the same examples each time, so that a red run tells of the change and not of luck.
+- --hypothesis-profile=elevon-quick, as in scripts/test --quick, draws few examples, also where a
+  test asks for many.
 - ELEVON_NATIVE names another build of the compiled module to test: scripts/sanitize gives its own,
   which is slow, so Hypothesis draws fewer examples there.
 """
@@ -28,6 +30,8 @@ MAY_SKIP = re.compile(r"does not apply|Test requires \d+ MPI processes")
 
 NATIVE = os.environ.get("ELEVON_NATIVE")
 REQUIRE_ALL = os.environ.get("ELEVON_REQUIRE_ALL") == "1"
+FEW_EXAMPLES = 12
+QUICK = "elevon-quick"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,8 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from hypothesis import settings
 
         settings.register_profile("elevon", deadline=None, derandomize=REQUIRE_ALL, print_blob=True)
-        settings.register_profile("elevon-slow", settings.get_profile("elevon"), max_examples=12)
-        settings.register_profile("elevon-quick", settings.get_profile("elevon"), max_examples=12)
+        settings.register_profile(
+            "elevon-slow", settings.get_profile("elevon"), max_examples=FEW_EXAMPLES
+        )
+        settings.register_profile(QUICK, settings.get_profile("elevon"), max_examples=FEW_EXAMPLES)
         settings.load_profile("elevon-slow" if NATIVE else "elevon")
     if NATIVE:
         load_native(NATIVE)
@@ -56,11 +62,26 @@ def load_native(path: str) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Outside mpiexec, leave out what only makes sense inside it."""
+    if config.getoption("--hypothesis-profile", None) == QUICK:
+        draw_few_examples(items)
     if config.getoption("--with-mpi") or config.getoption("--only-mpi"):
         return
     outside = [item for item in items if item.get_closest_marker("mpi") is not None]
     items[:] = [item for item in items if item not in outside]
     config.hook.pytest_deselected(items=outside)
+
+
+def draw_few_examples(items: list[pytest.Item]) -> None:
+    """A test's own number counts more than a profile's; Hypothesis keeps it at the function."""
+    from hypothesis import settings
+
+    kept = "_hypothesis_internal_use_settings"
+    for item in items:
+        function = getattr(item, "obj", None)
+        function = getattr(function, "__func__", function)
+        if (own := getattr(function, kept, None)) is not None:
+            few = min(own.max_examples, FEW_EXAMPLES)
+            setattr(function, kept, settings(own, max_examples=few))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

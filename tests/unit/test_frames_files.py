@@ -343,6 +343,21 @@ def test_a_csv_row_of_another_width_is_named(tmp_path):
         read_all(tmp_path, "csv", 1)
 
 
+def test_what_is_gone_since_it_was_listed_is_left_out(tmp_path, monkeypatch):
+    """A part under its temporary name, a directory that somebody removes, a dead link."""
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
+    (tmp_path / "dead.parquet").symlink_to(tmp_path / "nowhere")
+    walk = os.walk
+
+    def slow_walk(base, **options):
+        for directory, below, names in walk(base, **options):
+            yield directory, below, [*names, ".part-00000.parquet.85a0", "b.parquet"]
+        yield str(tmp_path / "removed"), [], ["c.parquet"]
+
+    monkeypatch.setattr(os, "walk", slow_walk)
+    assert [source.path for source in expand(tmp_path, "parquet")] == [str(tmp_path / "a.parquet")]
+
+
 def test_a_link_that_leads_back_is_followed_once(tmp_path):
     pq.write_table(table_of(3), tmp_path / "a.parquet")
     (tmp_path / "again").symlink_to(tmp_path)

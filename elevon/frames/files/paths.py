@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -206,15 +207,24 @@ def _walk(base: str) -> Iterator[tuple[str, int]]:
     """All files below a local directory: Arrow's own listing gives up on a name that is no text."""
     seen = set()
     for directory, below, names in os.walk(base, onerror=_refuse, followlinks=True):
-        place = os.stat(directory)
-        if (place.st_dev, place.st_ino) in seen:
-            below.clear()  # a link that leads back
+        place = _status(directory)
+        if place is None or (place.st_dev, place.st_ino) in seen:
+            below.clear()  # gone, or a link that leads back
             continue
         seen.add((place.st_dev, place.st_ino))
         for name in names:
             path = os.path.join(directory, name)
-            if os.path.isfile(path):
-                yield path, os.path.getsize(path)
+            found = _status(path)
+            if found is not None and stat.S_ISREG(found.st_mode):
+                yield path, found.st_size
+
+
+def _status(path: str) -> os.stat_result | None:
+    """None for a dead link, and for what was renamed or removed since it was listed."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 def _refuse(error: OSError) -> None:
