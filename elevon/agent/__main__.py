@@ -35,7 +35,8 @@ def main(directory: Path, ready_fd: int | None) -> None:
             os.close(ready_fd)
 
     launcher = choose_launcher(pilot)
-    Reactor(pilot.connection, pilot.description, launcher, tell_ready).run()
+    validates = os.environ.get("ELEVON_VALIDATE") == "1"
+    Reactor(pilot.connection, pilot.description, launcher, tell_ready, validates=validates).run()
 
 
 def choose_launcher(pilot: PilotFile) -> Launcher:

@@ -39,7 +39,8 @@ from elevon.agent.scheduling.scheduler import Scheduler
 from elevon.agent.timers import Timers
 from elevon.model.ids import RankId, TaskId
 from elevon.model.pilots import PilotDescription
-from elevon.model.states import PILOT_LIFE, PilotEvent, PilotState, advance
+from elevon.model.states import PILOT_LIFE, PilotEvent, PilotState
+from elevon.model.transitions import History
 from elevon.wire import refusals
 from elevon.wire.channels import Poller, Unreadable
 from elevon.wire.keys import ConnectionFile, write_private
@@ -74,6 +75,7 @@ class Reactor:
         launcher: how ranks are started.
         ready: called once the sockets are bound and the connection file is written.
         clock: the host's monotonic clock.
+        validates: whether the scheduler asks its invariants after every event.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Reactor:
         launcher: Launcher,
         ready: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        validates: bool = False,
     ) -> None:
         self._clock = clock
         self._description = description
@@ -94,7 +97,9 @@ class Reactor:
         self._poller = Poller()
         self._timers = Timers()
         self._scheduler = Scheduler(
-            ranks=description.ranks, communicator_cache=description.communicator_cache
+            ranks=description.ranks,
+            communicator_cache=description.communicator_cache,
+            validates=validates,
         )
         self._journal = Journal(self._directory / "journal.sqlite")
         self._journal_batch: list[Event] = []
@@ -113,6 +118,7 @@ class Reactor:
         self._running: dict[RankId, tuple[TaskId, int]] = {}
         self._awaiting_repair: set[RankId] = set()
         self._state = PilotState.STARTING
+        self._history = History()
         self._reason = ""
         self._world = WorldKeeper(
             launcher=launcher,
@@ -188,7 +194,11 @@ class Reactor:
 
     def _finish(self, event: PilotEvent, reason: str) -> None:
         if not self._state.final:
-            self._state, self._reason = advance(PILOT_LIFE, self._state, event), reason
+            self._advance(event)
+            self._reason = reason
+
+    def _advance(self, event: PilotEvent) -> None:
+        self._state = self._history.advance(PILOT_LIFE, "the pilot", self._state, event)
 
     def _fail(self, reason: str) -> None:
         starting = self._state is PilotState.STARTING
@@ -266,7 +276,7 @@ class Reactor:
 
     def _check_active(self) -> None:
         if self._world.complete and self._state is PilotState.STARTING:
-            self._state = advance(PILOT_LIFE, self._state, PilotEvent.RANKS_UP)
+            self._advance(PilotEvent.RANKS_UP)
             for client in self._clients.present():
                 self._doors.to_client(client, self._pilot_changed())
 

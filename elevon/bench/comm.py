@@ -108,7 +108,8 @@ def _of(kind: str, ranks: int) -> list[Measured]:
             ranks,
             size,
             round(seconds, 8),
-            round(Call(op, size).crossing(ranks) / seconds / 1e9, 4),
+            # Four digits, not places: a small message on a busy machine is not nothing.
+            float(f"{Call(op, size).crossing(ranks) / seconds / 1e9:.4g}"),
         )
         for op, size, seconds in told
     ]

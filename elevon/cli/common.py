@@ -107,11 +107,15 @@ def process_age_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
+NOTED_WITHIN_S = 10.0
+
+
 class FirstResult:
     """Notes how old the process was when the first of several tasks had its result."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._noted = threading.Event()
         self._age_s: float | None = None
 
     def watch(self, task: ev.Task) -> ev.Task:
@@ -123,9 +127,12 @@ class FirstResult:
     def age_s(self) -> float:
         """The age of the process at the first result.
 
+        A callback may run after those who wait for its task have gone on, so it is waited for.
+
         Raises:
             ValueError: no watched task has a result.
         """
+        self._noted.wait(NOTED_WITHIN_S)
         if self._age_s is None:
             raise ValueError("no task has a result yet")
         return self._age_s
@@ -136,3 +143,4 @@ class FirstResult:
             return
         with self._lock:
             self._age_s = age_s if self._age_s is None else min(self._age_s, age_s)
+        self._noted.set()

@@ -13,7 +13,8 @@ from elevon.model import checks
 from elevon.model.ids import IdSource, PilotId
 from elevon.model.pilots import PilotDescription
 from elevon.model.shown import shown
-from elevon.model.states import PILOT_LIFE, PilotEvent, PilotState, advance
+from elevon.model.states import PILOT_LIFE, PilotEvent, PilotState
+from elevon.model.transitions import History
 from elevon.pilot.providers.local import LocalProvider
 from elevon.session import Session
 from elevon.wire.encodable import check_pilot
@@ -78,7 +79,9 @@ class Pilot:
         connection = self._connection(session)  # before anything is made: its secret may be missing
         self.directory.mkdir(mode=0o700)
         self._changed = threading.Condition()
-        self._state = advance(PILOT_LIFE, PilotState.NEW, PilotEvent.SUBMITTED)
+        self._history = History()
+        self._state = PilotState.NEW
+        self._advance(PilotEvent.SUBMITTED)
         self._reason = ""
         self._ranks_alive = 0
         self._left = False
@@ -181,11 +184,14 @@ class Pilot:
             starting = self._state is PilotState.STARTING
             failure = PilotEvent.START_FAILED if starting else PilotEvent.LOST
             if starting and told is PilotState.DONE:
-                self._state = advance(PILOT_LIFE, self._state, PilotEvent.RANKS_UP)
-            self._state = advance(PILOT_LIFE, self._state, _EVENTS.get(told, failure))
+                self._advance(PilotEvent.RANKS_UP)
+            self._advance(_EVENTS.get(told, failure))
             self._reason = reason
             self._ranks_alive = ranks_alive
             self._changed.notify_all()
+
+    def _advance(self, event: PilotEvent) -> None:
+        self._state = self._history.advance(PILOT_LIFE, self.id, self._state, event)
 
     def __repr__(self) -> str:
         return f"Pilot({self.id!r}, {self._state.value}, ranks={self.description.ranks})"

@@ -24,7 +24,7 @@ from elevon.agent.scheduling.events import (
 from elevon.agent.scheduling.scheduler import Scheduler
 from elevon.model.ids import TaskId
 from elevon.model.outcomes import FailureKind, PartOutcome
-from elevon.model.states import TaskState
+from elevon.model.states import OutputState, TaskState
 from tests.support.scheduler import Rig
 
 numbers = st.integers(0, 2**16)
@@ -395,7 +395,7 @@ class Story(RuleBasedStateMachine):
             if record.state is TaskState.DONE and record.dataset:
                 owners = self.world.whole[record.task]
                 there = all(record.task in self.world.stores[rank] for rank, _ in owners)
-                assert record.available == (there and not record.dropped)
+                assert record.available == (there and record.output is not OutputState.DROPPED)
 
     def teardown(self):
         if not hasattr(self, "world"):

@@ -24,7 +24,7 @@ from elevon.comm.connect.nat.requests import FROM_RELAY, Observe
 from elevon.comm.security import proof
 from elevon.errors import ElevonError
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def report(**what: Any) -> None:

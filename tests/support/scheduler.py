@@ -42,7 +42,7 @@ class Rig:
     """
 
     def __init__(self, ranks=4, cache=8, per_node=4, join=True):
-        self.scheduler = Scheduler(ranks=ranks, communicator_cache=cache)
+        self.scheduler = Scheduler(ranks=ranks, communicator_cache=cache, validates=True)
         self.per_node = per_node
         self.now = 0.0
         self.events: list[Event] = []

@@ -8,6 +8,7 @@
     placement     which ranks, which rows for each  communicators      their numbers
     attempts      a gang runs, fails, leaves        outcomes           how tasks end
     failures      why something failed, in words    explain            why something is pending
+    invariants    what holds between two events
 
 ``state`` is what they share, ``events`` what comes in and goes out, and ``scheduler`` puts them
 together; nothing else in the package uses them. None of them has a clock, a socket or a random

@@ -13,6 +13,7 @@ wait in a circle.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from elevon.agent.scheduling import failures, placement
 from elevon.agent.scheduling.dependencies import Dependencies
@@ -22,7 +23,21 @@ from elevon.agent.scheduling.records import Attempt, TaskRecord
 from elevon.agent.scheduling.state import SchedulerState
 from elevon.model.ids import RankId
 from elevon.model.outcomes import Failure, FailureKind
-from elevon.model.states import TaskEvent, TaskState
+from elevon.model.states import (
+    ENDS,
+    STOPS,
+    AttemptEvent,
+    AttemptState,
+    TaskEvent,
+)
+
+# Looked up once: an enum's member costs more to find than a transition to make.
+_STARTED: Final = TaskEvent.STARTED
+_ALL_ENDED: Final = AttemptEvent.ALL_ENDED
+_WORKING: Final = AttemptState.WORKING
+_SUCCEEDED: Final = AttemptState.SUCCEEDED
+# The states in which no member has been told to leave.
+_UNTOLD: Final = (AttemptState.WORKING, AttemptState.LEAVING)
 
 
 class Attempts:
@@ -53,7 +68,7 @@ class Attempts:
         """Start a READY task; at least as many ranks as it needs are idle."""
         state = self._state
         state.queue.remove(record)
-        state.tasks.move(record, TaskEvent.STARTED)
+        state.tasks.move(record, _STARTED)
         inputs = placement.slice_inputs(record)
         gang = placement.choose_gang(state.ranks.idle, record.size, inputs)
         communicator_id, evict = state.communicators.open(gang)
@@ -76,9 +91,7 @@ class Attempts:
         record.attempts += 1
         record.placed_s = self._state.at
         record.overtaken = 0
-        record.attempt = Attempt(
-            record.attempts, gang, communicator_id, self._state.step, size, [None] * size
-        )
+        record.attempt = Attempt(gang, communicator_id, self._state.step, size, [None] * size)
         for producer in record.producers:
             producer.readers += 1
         self._state.ranks.assign(gang, record)
@@ -127,27 +140,23 @@ class Attempts:
         attempt.running = 0
         if culprit is not None:
             self._member_lost(record, attempt, culprit, reason)
-        if attempt.cause is None and attempt.cancel is None:
-            self._stopping(record, attempt, TaskEvent.PART_FAILED)
-            self._try_again(record)
-        else:
-            self._over(record, attempt)
+        self._over(record, attempt, AttemptEvent.WORLD_GONE)
 
     def cancel(self, record: TaskRecord, reason: str) -> None:
         """A client does not want this running task any more."""
         attempt = record.attempt
         assert attempt is not None, "a running task has an attempt"
+        before = self._advance(record, attempt, AttemptEvent.CANCEL)
         attempt.cancel = attempt.cancel or reason
-        self._stopping(record, attempt, TaskEvent.CANCEL)
-        self._abort(record, attempt, f"canceled: {reason}")
+        if before in _UNTOLD:
+            self._abort(record, attempt, f"canceled: {reason}")
 
     def time_out(self, record: TaskRecord) -> None:
         """The time limit of this running attempt has passed."""
         attempt = record.attempt
         assert attempt is not None, "a running task has an attempt"
-        if attempt.cause is None and attempt.cancel is None:
+        if self._advance(record, attempt, AttemptEvent.TIME_OVER) in _UNTOLD:
             attempt.cause = failures.timed_out(record)
-            self._stopping(record, attempt, TaskEvent.TIME_OVER)
             self._abort(record, attempt, "its time limit has passed")
 
     # ------------------------------------------------------------ failure
@@ -161,17 +170,21 @@ class Attempts:
     def _part_failed(
         self, record: TaskRecord, attempt: Attempt, group_rank: int, failure: Failure
     ) -> None:
-        self._stopping(record, attempt, TaskEvent.PART_FAILED)
-        if failure.kind is FailureKind.ABORTED or attempt.cause is not None:
-            return
-        node = self._state.ranks.node(attempt.gang[group_rank])
-        attempt.cause = failures.own_failure(failure, group_rank, node)
-        lost = failure.kind is FailureKind.RANK_LOST
-        self._abort(record, attempt, failures.first_line(failure), group_rank, lost)
+        if failure.kind is FailureKind.ABORTED:
+            self._advance(record, attempt, AttemptEvent.MEMBER_LEFT)
+        elif self._advance(record, attempt, AttemptEvent.MEMBER_FAILED) in _UNTOLD:
+            node = self._state.ranks.node(attempt.gang[group_rank])
+            attempt.cause = failures.own_failure(failure, group_rank, node)
+            lost = failure.kind is FailureKind.RANK_LOST
+            self._abort(record, attempt, failures.first_line(failure), group_rank, lost)
 
-    def _stopping(self, record: TaskRecord, attempt: Attempt, event: TaskEvent) -> None:
-        self._state.tasks.move(record, event)
-        self._state.communicators.retire(attempt.communicator_id)
+    def _advance(self, record: TaskRecord, attempt: Attempt, event: AttemptEvent) -> AttemptState:
+        """Advance the attempt and, where that stops it, its task; returns where it was before."""
+        before = self._state.tasks.move_attempt(record, attempt, event)
+        if before is _WORKING and event is not _ALL_ENDED:
+            self._state.tasks.move(record, STOPS[event])
+            self._state.communicators.retire(attempt.communicator_id)
+        return before
 
     def _abort(
         self,
@@ -181,28 +194,33 @@ class Attempts:
         group_rank: int = -1,
         lost: bool = False,
     ) -> None:
-        """Tell the members that still run to leave, once, and which member is to blame."""
+        """Tell the members that still run to leave, and which member is to blame."""
         work = self._state.ranks.work
         running = tuple(rank for rank in attempt.gang if work[rank] is record)
-        if running and not attempt.abort_sent:
-            attempt.abort_sent = True
+        if running:
             self._state.commands.append(
-                AbortGang(record.task, attempt.number, running, reason, group_rank, lost)
+                AbortGang(record.task, record.attempts, running, reason, group_rank, lost)
             )
 
     # ------------------------------------------------------------ end
 
-    def _over(self, record: TaskRecord, attempt: Attempt) -> None:
+    def _over(self, record: TaskRecord, attempt: Attempt, event: AttemptEvent = _ALL_ENDED) -> None:
         """No part runs any more."""
-        if record.state is TaskState.RUNNING:
+        self._advance(record, attempt, event)
+        if attempt.state is _SUCCEEDED:
             self._dependencies.leave(record)
             self._outcomes.succeed(record, attempt)
-        elif attempt.cancel is not None:
-            self._dependencies.leave(record)
-            failure = failures.canceled(record, attempt.cancel)
-            self._outcomes.fail(record, failure, TaskEvent.CANCELED_PARTS_LEFT)
-        else:
+        elif attempt.state is AttemptState.FAILED:
             self._failed(record, attempt)
+        elif attempt.state is AttemptState.CANCELED:
+            assert attempt.cancel is not None, "only a client cancels"
+            self._end(record, attempt, failures.canceled(record, attempt.cancel))
+        else:
+            self._try_again(record)
+
+    def _end(self, record: TaskRecord, attempt: Attempt, failure: Failure) -> None:
+        self._dependencies.leave(record)
+        self._outcomes.fail(record, failure, ENDS[attempt.state])
 
     def _failed(self, record: TaskRecord, attempt: Attempt) -> None:
         accused = failures.unreachable(attempt)
@@ -215,8 +233,7 @@ class Attempts:
         elif self._was_false_start(record, attempt, failure):
             self._try_again(record)
         else:
-            self._dependencies.leave(record)
-            self._outcomes.fail(record, failure, TaskEvent.ALL_PARTS_LEFT)
+            self._end(record, attempt, failure)
 
     def _was_false_start(self, record: TaskRecord, attempt: Attempt, failure: Failure) -> bool:
         """Whether the attempt could not work for a reason that will be gone next time."""
@@ -224,7 +241,7 @@ class Attempts:
         if failure.kind is FailureKind.DATA_LOST:
             explained = not all(producer.available for producer in record.producers)
         elif failures.nobody_began(attempt):
-            explained = ranks.unfit = bool(ranks.lost)
+            explained = ranks.not_opened()
         else:
             return False
         if not explained:

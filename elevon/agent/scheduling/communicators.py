@@ -83,6 +83,10 @@ class CommunicatorTable:
         self._of_rank.clear()
         self._unfreed.clear()
 
+    def gangs(self) -> tuple[tuple[RankId, ...], ...]:
+        """The members of all communicators that are kept."""
+        return tuple(self._numbers)
+
     def snapshot(self) -> tuple[object, ...]:
         """All of it, as values that can be compared."""
         unfreed = sorted((rank, tuple(numbers)) for rank, numbers in self._unfreed.items())

@@ -8,6 +8,7 @@ versions). Old partitions are overwritten or, on ranks outside the new gang, dro
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from elevon.agent.scheduling import failures, lineage
 from elevon.agent.scheduling.events import DropData
@@ -16,7 +17,12 @@ from elevon.agent.scheduling.state import SchedulerState
 from elevon.model.ids import RankId
 from elevon.model.operations import Call
 from elevon.model.outcomes import Failure
-from elevon.model.states import TaskEvent, TaskState
+from elevon.model.states import HandleEvent, OutputEvent, OutputState, TaskEvent, TaskState
+
+# Looked up once: an enum's member costs more to find than a transition to make.
+_DONE: Final = TaskState.DONE
+_INPUTS_READY: Final = TaskEvent.INPUTS_READY
+_RELEASE: Final = HandleEvent.RELEASE
 
 
 class Dependencies:
@@ -126,14 +132,15 @@ class Dependencies:
 
     def release(self, record: TaskRecord) -> None:
         """The client will not ask for the output again."""
-        record.released = True
+        self._state.tasks.move_handle(record, _RELEASE)
         self.drop_if_unneeded(record)
 
     def drop_if_unneeded(self, record: TaskRecord) -> None:
         """Drop the output that neither the client nor an unfinished task needs."""
         if not record.released or record.consumers or not record.final:
             return
-        record.dropped = record.dataset
+        if record.dataset and (record.available or record.output is OutputState.DAMAGED):
+            self._state.tasks.move_output(record, OutputEvent.UNNEEDED)
         self.drop_all(record)
         self._state.tasks.forget_if_done(record)
 
@@ -164,7 +171,7 @@ class Dependencies:
         Where readers of the old partitions still run, nothing happens: the last one's ``leave``
         comes here again. Where it is impossible, the waiting tasks are unrunnable.
         """
-        if record.state is not TaskState.DONE or record.available or record.readers:
+        if record.state is not _DONE or record.available or record.readers:
             return
         waiting = record.waiting_consumers()
         if not waiting:
@@ -180,17 +187,18 @@ class Dependencies:
 
     def _run_again(self, record: TaskRecord) -> None:
         self._state.tasks.move(record, TaskEvent.OUTPUT_LOST)
+        self._state.tasks.move_output(record, OutputEvent.RECOMPUTE)
         record.lost = None
-        record.dropped = False
         record.retries = record.false_starts = 0
         self.await_inputs(record)
 
     def _lose_partition(self, record: TaskRecord, rank: RankId, reason: str) -> None:
         assert record.kept_on is not None, "a resident task is kept somewhere"
         del record.kept_on[rank]
-        if record.state is not TaskState.DONE:
+        if record.state is not _DONE:
             return
         was_available = record.available
+        self._state.tasks.move_output(record, OutputEvent.PARTITION_LOST)
         if record.lost is None:
             record.lost = {}
         record.lost[rank] = reason
@@ -215,7 +223,7 @@ class Dependencies:
         self._state.commands.append(DropData(record.task, tuple(sorted(ranks))))
 
     def _ready(self, record: TaskRecord) -> None:
-        self._state.tasks.move(record, TaskEvent.INPUTS_READY)
+        self._state.tasks.move(record, _INPUTS_READY)
         record.ready_s = self._state.at
         self._state.queue.push(record)
 

@@ -10,7 +10,7 @@ from elevon.agent.scheduling.ranks import RankTable
 from elevon.agent.scheduling.records import Attempt, TaskRecord
 from elevon.agent.scheduling.state import SchedulerState
 from elevon.model.ids import TaskId
-from elevon.model.states import TaskState
+from elevon.model.states import AttemptState, OutputState, TaskState, WorldState
 
 _NAMED = 5
 
@@ -50,7 +50,7 @@ def _condition(producer: TaskRecord) -> str:
 def _why_ready(state: SchedulerState, policy: Policy, record: TaskRecord) -> str:
     ranks, first = state.ranks, state.queue.first()
     needs = f"is ready and needs {ranks_of(record.size)}"
-    if ranks.repair_asked:
+    if ranks.world is WorldState.REPAIRING:
         return f"{needs}; nothing starts until {_lost(ranks)} {_is(ranks)} replaced"
     if policy.draining():
         return (
@@ -74,10 +74,10 @@ def _why_ready(state: SchedulerState, policy: Policy, record: TaskRecord) -> str
 def _how_it_runs(ranks: RankTable, record: TaskRecord, attempt: Attempt) -> str:
     left = f"{attempt.running} of {record.size} parts have not ended"
     gang = _list([str(rank) for rank in attempt.gang])
-    text = f"runs as attempt {attempt.number} on {_plural(record.size)} {gang}; {left}"
+    text = f"runs as attempt {record.attempts} on {_plural(record.size)} {gang}; {left}"
     if record.state is not TaskState.STOPPING:
         return text
-    if attempt.cancel is not None:
+    if attempt.state is AttemptState.CANCELING:
         return f"{text}; stopping because it was canceled: {attempt.cancel}"
     if attempt.cause is not None:
         return f"{text}; stopping because: {first_line(attempt.cause)}"
@@ -87,7 +87,7 @@ def _how_it_runs(ranks: RankTable, record: TaskRecord, attempt: Attempt) -> str:
 def _how_it_ended(record: TaskRecord) -> str:
     if record.failure is not None:
         return f"ended: {record.state.value}, {record.failure.kind.value}: {record.failure.message}"
-    if record.dropped:
+    if record.output is OutputState.DROPPED:
         return "ended well; its output was dropped after its release"
     if not record.available:
         return f"ended well; its output is lost with {len(record.lost or ())} ranks since"
@@ -95,7 +95,7 @@ def _how_it_ended(record: TaskRecord) -> str:
 
 
 def _why_drained(ranks: RankTable) -> str:
-    if ranks.unfit:
+    if ranks.world is WorldState.UNFIT:
         return "new communicators do not open without"
     return "a task that is ready needs more ranks than live"
 

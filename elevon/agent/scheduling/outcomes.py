@@ -7,6 +7,8 @@ client resolves the future at the first telling and takes the placement from the
 
 from __future__ import annotations
 
+from typing import Final
+
 from elevon.agent.scheduling import failures
 from elevon.agent.scheduling.dependencies import Dependencies
 from elevon.agent.scheduling.events import EndTask
@@ -20,7 +22,23 @@ from elevon.model.outcomes import (
     TaskOutcome,
     TaskProfile,
 )
-from elevon.model.states import TaskEvent, TaskState
+from elevon.model.states import (
+    ENDS,
+    AttemptState,
+    HandleEvent,
+    HandleState,
+    OutputEvent,
+    TaskEvent,
+    TaskState,
+)
+
+# Looked up once: an enum's member costs more to find than a transition to make.
+_ALL_PARTS_DONE: Final = ENDS[AttemptState.SUCCEEDED]
+_MADE: Final = OutputEvent.MADE
+_TELL: Final = HandleEvent.TELL
+_CLOSED: Final = HandleState.CLOSED
+_READY: Final = TaskState.READY
+_WAITING: Final = TaskState.WAITING
 
 
 class Outcomes:
@@ -39,7 +57,9 @@ class Outcomes:
             self._dependencies.trim(record)
         else:
             record.values = _values(record, parts)
-        self._state.tasks.move(record, TaskEvent.ALL_PARTS_DONE)
+        tasks = self._state.tasks
+        tasks.move(record, _ALL_PARTS_DONE)
+        tasks.move_output(record, _MADE)
         self._tell(record)
         record.attempt = None
         self._dependencies.unlink(record)
@@ -47,7 +67,7 @@ class Outcomes:
 
     def fail(self, record: TaskRecord, failure: Failure, event: TaskEvent) -> None:
         """The task ends without a result."""
-        if record.state is TaskState.READY:
+        if record.state is _READY:
             self._state.queue.remove(record)
         ran_before = record.told
         self._state.tasks.move(record, event)
@@ -66,13 +86,13 @@ class Outcomes:
         unrunnable = self._state.unrunnable
         while unrunnable:
             record, failure = unrunnable.popleft()
-            if record.state is TaskState.WAITING:
+            if record.state is _WAITING:
                 self.fail(record, failure, TaskEvent.GIVE_UP)
 
     def _tell(self, record: TaskRecord) -> None:
-        again, record.told = record.told, True
-        if again and record.released:
+        if record.handle is _CLOSED:
             return
+        self._state.tasks.move_handle(record, _TELL)
         outcome = TaskOutcome(
             failure=record.failure,
             partitions=record.partitions,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from elevon.agent.scheduling.events import RepairWorld
 from elevon.agent.scheduling.records import TaskRecord
 from elevon.agent.scheduling.state import SchedulerState
+from elevon.model.states import WorldState
 
 # Twice the pilot: enough that small tasks fill the gaps for as long as a gang usually takes to
 # gather its ranks, and every rank is given to another task twice at most before it is kept.
@@ -54,15 +55,14 @@ class Policy:
         ranks = self._state.ranks
         if not ranks.lost:
             return False
-        return ranks.unfit or self._state.queue.any_above(ranks.alive)
+        return ranks.world is WorldState.UNFIT or self._state.queue.any_above(ranks.alive)
 
     def repair_if_idle(self) -> None:
         """Ranks are lost: ask for their replacement once no rank works, and once for each loss."""
         ranks = self._state.ranks
-        if not ranks.busy and ranks.lost.keys() - ranks.repair_asked:
-            ranks.repair_asked.update(ranks.lost)
-            self._state.commands.append(RepairWorld(tuple(sorted(ranks.lost))))
+        if not ranks.busy and (lost := ranks.ask_repair()):
+            self._state.commands.append(RepairWorld(lost))
 
     def _may_start_damaged(self) -> bool:
         """Whether tasks may start while ranks are lost: not during a repair, nor before it."""
-        return not self._state.ranks.repair_asked and not self.draining()
+        return self._state.ranks.world is not WorldState.REPAIRING and not self.draining()

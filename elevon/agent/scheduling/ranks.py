@@ -1,44 +1,66 @@
-"""What every rank does: nothing yet, idle, at work for a task, or lost."""
+"""What every rank does, where it lives, and whether the ranks can work together."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from elevon.agent.scheduling.idle_ranks import IdleRanks
 from elevon.agent.scheduling.records import TaskRecord
 from elevon.model.ids import RankId
+from elevon.model.states import (
+    RANK_LIFE,
+    WORLD_LIFE,
+    RankEvent,
+    RankState,
+    WorldEvent,
+    WorldState,
+)
+from elevon.model.transitions import History
+
+# Looked up once: an enum's member costs more to find than a transition to make.
+_IDLE: Final = RankState.IDLE
+_BUSY: Final = RankState.BUSY
+_STARTED: Final = RankEvent.STARTED
+_PART_ENDED: Final = RankEvent.PART_ENDED
 
 
 class RankTable:
     """The ranks of the pilot, by number.
 
+    ``states`` says what a rank does; ``work``, ``idle``, ``alive`` and ``lost`` are indexes that
+    follow it, so that no question looks at all ranks. Nothing but the methods here changes them.
+
     Attributes:
-        total: the pilot's ranks.
-        alive: ranks that are up.
-        idle: those of them that have no work.
-        lost: ranks that have died and are to be replaced, with the reason.
-        repair_asked: those of them whose replacement was asked for.
-        unfit: whether a gang could not open its communicator while ranks were lost.
+        total: the pilot's ranks, and so the size of the largest gang.
+        states: what each rank does.
+        world: whether they can work together.
+        alive: how many are idle or busy.
+        idle: the idle ones, by node.
+        lost: those that are to be replaced, with the reason.
         work: by rank, the task whose part it runs.
         group_rank: by rank, its number within that task's gang.
         address: by rank, where it serves partitions.
         resident: by rank, the tasks of whose output it may hold a partition.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, history: History) -> None:
         if total < 1:
             raise ValueError(f"a pilot has at least one rank, not {total}")
         self.total = total
+        self.states = [RankState.ABSENT] * total
+        self.world = WorldState.INTACT
         self.alive = 0
         self.idle = IdleRanks(total)
         self.lost: dict[RankId, str] = {}
-        self.repair_asked: set[RankId] = set()
-        self.unfit = False
         self.work: list[TaskRecord | None] = [None] * total
         self.group_rank = [0] * total
         self.address = [""] * total
         self.resident: list[dict[TaskRecord, None]] = [{} for _ in range(total)]
+        self._history = history
         self._node = [""] * total
-        self._up = bytearray(total)
         self._last_loss: dict[RankId, tuple[int, str]] = {}
+
+    # ------------------------------------------------------------ questions
 
     @property
     def busy(self) -> int:
@@ -56,71 +78,117 @@ class RankTable:
 
     def is_up(self, rank: RankId) -> bool:
         """Whether a rank lives."""
-        return bool(self._up[rank])
+        state = self.states[rank]
+        return state is _IDLE or state is _BUSY
+
+    def all_up(self) -> list[RankId]:
+        """The ranks that live. O(ranks): only for the loss of the whole world."""
+        return [RankId(rank) for rank in range(self.total) if self.is_up(RankId(rank))]
 
     def node(self, rank: RankId) -> str:
         """The node that a rank lives on, or lived on last."""
         return self._node[rank]
-
-    def join(self, rank: RankId, node: str, address: str) -> None:
-        """A rank is up and idle."""
-        self.lost.pop(rank, None)
-        self.repair_asked.discard(rank)
-        self.unfit = self.unfit and bool(self.lost)
-        self._node[rank] = node
-        self.address[rank] = address
-        self._up[rank] = 1
-        self.alive += 1
-        self.idle.set_node(rank, node)
-        self.idle.add(rank)
-
-    def lose(self, rank: RankId, reason: str, step: int) -> TaskRecord | None:
-        """A rank that was up is gone; returns the task that it worked for."""
-        work, self.work[rank] = self.work[rank], None
-        if work is None:
-            self.idle.take(rank)
-        self._up[rank] = 0
-        self.alive -= 1
-        self._last_loss[rank] = (step, reason)
-        return work
 
     def lost_since(self, rank: RankId, step: int) -> str | None:
         """The reason for which a rank was lost after ``step`` events, or None if it was not."""
         lost_at, reason = self._last_loss.get(rank, (-1, ""))
         return reason if lost_at > step else None
 
-    def end_repair(self) -> None:
-        """No rank is to be replaced any more."""
-        self.lost.clear()
-        self.repair_asked.clear()
-        self.unfit = False
+    # ------------------------------------------------------------ work
 
-    def all_up(self) -> list[RankId]:
-        """The ranks that live. O(ranks): only for the loss of the whole world."""
-        return [RankId(rank) for rank in range(self.total) if self._up[rank]]
+    def assign(self, gang: tuple[RankId, ...], record: TaskRecord) -> None:
+        """Ranks that were taken from the idle ones begin to work, as members 0, 1, ...
+
+        Not remembered in the history, nor is the end of a part: the attempt's own transitions are,
+        and a part more would cost the scheduler a twentieth of its time.
+        """
+        states, work = self.states, self.work
+        for group_rank, rank in enumerate(gang):
+            before = states[rank]
+            after = RANK_LIFE.get((before, _STARTED))
+            if after is None:
+                raise self._history.refusal(rank, before, _STARTED)
+            states[rank] = after
+            work[rank] = record
+            self.group_rank[rank] = group_rank
 
     def free(self, rank: RankId) -> None:
         """A rank's part has ended."""
+        before = self.states[rank]
+        after = RANK_LIFE.get((before, _PART_ENDED))
+        if after is None:
+            raise self._history.refusal(rank, before, _PART_ENDED)
+        self.states[rank] = after
         self.work[rank] = None
         self.idle.add(rank)
 
-    def assign(self, gang: tuple[RankId, ...], record: TaskRecord) -> None:
-        """Taken ranks begin to work for a task, as members 0, 1, ..."""
-        for group_rank, rank in enumerate(gang):
-            self.work[rank] = record
-            self.group_rank[rank] = group_rank
+    # ------------------------------------------------------------ comings and goings
+
+    def join(self, rank: RankId, node: str, address: str) -> None:
+        """A rank is up and idle."""
+        self._move(rank, RankEvent.JOINED)
+        self.alive += 1
+        self._node[rank] = node
+        self.address[rank] = address
+        self.idle.set_node(rank, node)
+        self.idle.add(rank)
+        if self.lost.pop(rank, None) is not None and not self.lost:
+            self._move_world(WorldEvent.ALL_REPLACED)
+
+    def lose(self, rank: RankId, reason: str, step: int) -> TaskRecord | None:
+        """A rank is gone and to be replaced; returns the task that it worked for."""
+        work = self._vacate(rank, reason, step) if self.is_up(rank) else None
+        self._move(rank, RankEvent.GONE)
+        self.lost[rank] = reason
+        self._move_world(WorldEvent.RANK_LOST)
+        return work
+
+    def lose_world(self, reason: str, step: int) -> None:
+        """All ranks are gone, and a new world is on its way: there is nothing to repair."""
+        for rank in map(RankId, range(self.total)):
+            if self.is_up(rank):
+                self._vacate(rank, reason, step)
+            if self.states[rank] is not RankState.ABSENT:
+                self._move(rank, RankEvent.WORLD_GONE)
+        self.lost.clear()
+        self._move_world(WorldEvent.WORLD_GONE)
+
+    def not_opened(self) -> bool:
+        """A communicator did not open; whether that is explained by ranks that are lost."""
+        if self.lost:
+            self._move_world(WorldEvent.NOT_OPENED)
+        return bool(self.lost)
+
+    def ask_repair(self) -> tuple[RankId, ...]:
+        """The replacement of all lost ranks is asked for; none are returned if it was before."""
+        if not any(self.states[rank] is RankState.LOST for rank in self.lost):
+            return ()
+        for rank in self.lost:
+            self._move(rank, RankEvent.REPAIR_ASKED)
+        self._move_world(WorldEvent.REPAIR_ASKED)
+        return tuple(sorted(self.lost))
 
     def snapshot(self) -> tuple[object, ...]:
         """All of it, as values that can be compared."""
         work = tuple(None if r is None else r.task for r in self.work)
         resident = tuple(tuple(r.task for r in held) for held in self.resident)
-        lost = (tuple(self.lost.items()), tuple(sorted(self.repair_asked)))
-        people = (bytes(self._up), lost, self.unfit)
+        lost = tuple(self.lost.items())
         return (
-            people,
-            work,
-            tuple(self.group_rank),
-            tuple(self.address),
-            resident,
-            self.idle.snapshot(),
+            (tuple(self.states), self.world, lost, work, tuple(self.group_rank)),
+            (tuple(self.address), resident, self.idle.snapshot()),
         )
+
+    def _vacate(self, rank: RankId, reason: str, step: int) -> TaskRecord | None:
+        work, self.work[rank] = self.work[rank], None
+        if work is None:
+            self.idle.take(rank)
+        self.alive -= 1
+        self._last_loss[rank] = (step, reason)
+        return work
+
+    def _move(self, rank: RankId, event: RankEvent) -> None:
+        states = self.states
+        states[rank] = self._history.advance(RANK_LIFE, rank, states[rank], event)
+
+    def _move_world(self, event: WorldEvent) -> None:
+        self.world = self._history.advance(WORLD_LIFE, "the world of ranks", self.world, event)

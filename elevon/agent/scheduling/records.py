@@ -1,40 +1,68 @@
-"""Task records: what the scheduler knows of every task, and when it may forget one."""
+"""Task records: what the scheduler knows of every task, and when it may forget one.
+
+A record is one row of the task table. ``TaskState`` is the name of the state that a task is in, for
+all programs; so the row that holds it, and all else that is known, has another name.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 import msgspec
 
 from elevon.model.ids import RankId, TaskId
 from elevon.model.outcomes import Failure, Partition, PartOutcome
-from elevon.model.states import TASK_LIFE, TaskEvent, TaskState, advance
+from elevon.model.states import (
+    ATTEMPT_LIFE,
+    HANDLE_LIFE,
+    OUTPUT_LIFE,
+    TASK_LIFE,
+    AttemptEvent,
+    AttemptState,
+    HandleEvent,
+    HandleState,
+    OutputEvent,
+    OutputState,
+    TaskEvent,
+    TaskState,
+)
 from elevon.model.tasks import TaskSubmission
+from elevon.model.transitions import History
 
 # Numbers of tasks stay below this, so that priority and number make one integer to compare.
 _NUMBERS = 1 << 48
 
+# Looked up once: an enum's member costs more to find than a transition to make.
+_WAITING: Final = TaskState.WAITING
+_DONE: Final = TaskState.DONE
+_FAILED: Final = TaskState.FAILED
+_CANCELED: Final = TaskState.CANCELED
+_WHOLE: Final = OutputState.WHOLE
+_TOLD: Final = HandleState.TOLD
+_RELEASED: Final = HandleState.RELEASED
+_CLOSED: Final = HandleState.CLOSED
+
 
 class Attempt(msgspec.Struct, eq=False, gc=False):
-    """One run of a task on one gang.
+    """One run of a task on one gang; which one, ``TaskRecord.attempts`` says.
 
     Attributes:
-        number: 1, 2, ...
         gang: the ranks, in gang order.
         communicator_id: the number of its private communicator, 0 for a gang of one.
         started_step: how many events had come when it started.
         running: parts that have not ended.
         parts: what the members reported, by gang order.
-        abort_sent: whether the members were told to leave.
-        cause: the first failure that is not the consequence of another, if any.
-        cancel: why the client wants it ended, if it does.
+        state: where it is on its way.
+        cause: while FAILING, the first failure that is not the consequence of another.
+        cancel: while CANCELING, why the client wants it ended.
     """
 
-    number: int
     gang: tuple[RankId, ...]
     communicator_id: int
     started_step: int
     running: int
     parts: list[PartOutcome | None]
-    abort_sent: bool = False
+    state: AttemptState = AttemptState.WORKING
     cause: Failure | None = None
     cancel: str | None = None
 
@@ -59,10 +87,9 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
         overtaken: ranks given to tasks behind it while it was the first in the queue.
         partitions, schema, values, failure: how it ended.
         kept_on: ranks whose stores may hold anything of its output.
+        output: where its output is.
         lost: ranks that took a partition of its output with them, and why.
-        dropped: whether its output was dropped because nobody needed it.
-        told: whether the client was told an end.
-        released: whether the client will not ask for the output again.
+        handle: what its client knows and wants.
         readers: running attempts that read its output.
         consumers: unfinished tasks that have it as an input.
         followers: tasks that wait for its end only.
@@ -92,10 +119,9 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
     values: tuple[bytes, ...] = ()
     failure: Failure | None = None
     kept_on: dict[RankId, None] | None = None
+    output: OutputState = OutputState.ABSENT
     lost: dict[RankId, str] | None = None
-    dropped: bool = False
-    told: bool = False
-    released: bool = False
+    handle: HandleState = HandleState.AWAITED
     readers: int = 0
     consumers: dict[TaskRecord, None] | None = None
     followers: dict[TaskRecord, None] | None = None
@@ -104,31 +130,45 @@ class TaskRecord(msgspec.Struct, eq=False, gc=False):
     @property
     def available(self) -> bool:
         """Whether it ended well and its output is whole."""
-        return self.state is TaskState.DONE and not self.lost and not self.dropped
+        return self.output is _WHOLE
 
     @property
     def final(self) -> bool:
         """Whether it has ended and does not run again to restore its output."""
         state = self.state
-        return state is TaskState.DONE or state is TaskState.FAILED or state is TaskState.CANCELED
+        return state is _DONE or state is _FAILED or state is _CANCELED
+
+    @property
+    def told(self) -> bool:
+        """Whether the client was told an end."""
+        handle = self.handle
+        return handle is _TOLD or handle is _CLOSED
+
+    @property
+    def released(self) -> bool:
+        """Whether the client will not ask for the output again."""
+        handle = self.handle
+        return handle is _RELEASED or handle is _CLOSED
 
     def waiting_consumers(self) -> list[TaskRecord]:
         """The consumers that have not started, in order of submission to them."""
-        return [c for c in self.consumers or () if c.state is TaskState.WAITING]
+        return [c for c in self.consumers or () if c.state is _WAITING]
 
 
 class TaskTable:
-    """All records, by id, and how many are in each state.
+    """All records, by id; how many are in each state; and how their states advance.
 
     A record is forgotten once the task has ended, the client has released it, and no other record
     holds it. A record holds its inputs until it has ended, and beyond that only where it may have
     to run again to restore its output: so the table is bounded by what clients and data still need.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, history: History) -> None:
         self.records: dict[TaskId, TaskRecord] = {}
         self.submitted = 0
         self.in_state: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
+        self._history = history
+        self._note = history.note
 
     def enter(self, submission: TaskSubmission, at: float) -> TaskRecord:
         """A record for a new task, WAITING."""
@@ -145,28 +185,62 @@ class TaskTable:
             at,
         )
         self.records[submission.task] = record
-        self.in_state[TaskState.WAITING] += 1
+        self.in_state[_WAITING] += 1
         return record
 
     def move(self, record: TaskRecord, event: TaskEvent) -> None:
-        """Advance a record by the table of task states.
+        """Advance a task by the table of its states.
 
         Raises:
             IllegalTransition: the scheduler has a defect; nothing has changed.
         """
-        state = advance(TASK_LIFE, record.state, event)
-        self.in_state[record.state] -= 1
-        self.in_state[state] += 1
-        record.state = state
+        before, in_state = record.state, self.in_state
+        after = TASK_LIFE.get((before, event))
+        if after is None:
+            raise self._history.refusal(record.task, before, event)
+        self._note((record.task, before, event))
+        record.state = after
+        in_state[before] -= 1
+        in_state[after] += 1
+
+    def move_attempt(
+        self, record: TaskRecord, attempt: Attempt, event: AttemptEvent
+    ) -> AttemptState:
+        """Advance a task's attempt by its table; returns where it was. Raises as ``move``."""
+        before = attempt.state
+        after = ATTEMPT_LIFE.get((before, event))
+        if after is None:
+            raise self._history.refusal(record.task, before, event)
+        self._note((record.task, before, event))
+        attempt.state = after
+        return before
+
+    def move_output(self, record: TaskRecord, event: OutputEvent) -> None:
+        """Advance a task's output by its table; not remembered. Raises as ``move``."""
+        before = record.output
+        after = OUTPUT_LIFE.get((before, event))
+        if after is None:
+            raise self._history.refusal(record.task, before, event)
+        record.output = after
+
+    def move_handle(self, record: TaskRecord, event: HandleEvent) -> None:
+        """Advance what the client knows by its table; not remembered. Raises as ``move``."""
+        before = record.handle
+        after = HANDLE_LIFE.get((before, event))
+        if after is None:
+            raise self._history.refusal(record.task, before, event)
+        record.handle = after
 
     def forget_if_done(self, record: TaskRecord) -> None:
         """Forget a record that nothing needs, and then those that only it held."""
+        if record.holders or not record.released or not record.final:
+            return
         idle = [record]
         while idle:
             record = idle.pop()
             if record.holders or not record.released or not record.final:
                 continue
-            if self.records.pop(record.task, None) is not None:
+            if self.records.pop(record.task, None) is not None and record.producers:
                 idle.extend(self.let_go(record))
 
     def let_go(self, record: TaskRecord) -> tuple[TaskRecord, ...]:

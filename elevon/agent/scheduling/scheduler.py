@@ -30,6 +30,7 @@ from elevon.agent.scheduling.events import (
     WorldGone,
 )
 from elevon.agent.scheduling.explain import explain
+from elevon.agent.scheduling.invariants import validate
 from elevon.agent.scheduling.outcomes import Outcomes
 from elevon.agent.scheduling.policy import Policy
 from elevon.agent.scheduling.state import SchedulerState
@@ -65,9 +66,11 @@ class Scheduler:
     Args:
         ranks: how many the pilot has; they are numbered from 0.
         communicator_cache: how many private communicators are kept for gangs that come again.
+        validates: whether the invariants are asked after every event. O(tasks + ranks) each time.
     """
 
-    def __init__(self, ranks: int, communicator_cache: int) -> None:
+    def __init__(self, ranks: int, communicator_cache: int, validates: bool = False) -> None:
+        self._validates = validates
         self._state = SchedulerState(ranks, communicator_cache)
         self._dependencies = Dependencies(self._state)
         self._outcomes = Outcomes(self._state, self._dependencies)
@@ -103,7 +106,17 @@ class Scheduler:
         idle = state.ranks.idle
         while idle.count and (record := self._policy.next_start()) is not None:
             self._attempts.start(record)
+        if self._validates:
+            self.validate()
         return commands
+
+    def validate(self) -> None:
+        """Ask all invariants.
+
+        Raises:
+            InvariantBroken: one does not hold: a defect of the scheduler.
+        """
+        validate(self._state)
 
     # ------------------------------------------------------------ views
 
@@ -184,14 +197,14 @@ class Scheduler:
         ranks.check(event.rank)
         if ranks.is_up(event.rank):
             self._lose_rank(event.rank, event.reason)
-        ranks.lost[event.rank] = event.reason
+        else:
+            ranks.lose(event.rank, event.reason, self._state.step)
 
     def _evict_rank(self, rank: RankId, reason: str) -> None:
         """A rank that may live, but is no use to others: it is ended and replaced."""
         ranks = self._state.ranks
         if ranks.is_up(rank):
             self._state.commands.append(EndRank(rank, reason))
-            ranks.lost[rank] = reason
             self._lose_rank(rank, reason)
 
     def _lose_rank(self, rank: RankId, reason: str) -> None:
@@ -213,9 +226,7 @@ class Scheduler:
             ranks.check(event.culprit)
             blamed = ranks.work[event.culprit]
         stopped = running_tasks(ranks.work)
-        for rank in up:
-            ranks.lose(rank, event.reason, self._state.step)
-        ranks.end_repair()  # the shell starts a whole new world: there is nothing to repair
+        ranks.lose_world(event.reason, self._state.step)
         self._state.communicators.clear()
         hit = self._dependencies.lose(up, event.reason)
         for record in stopped:

@@ -12,12 +12,14 @@ from elevon.agent.scheduling.queue import ReadyQueue
 from elevon.agent.scheduling.ranks import RankTable
 from elevon.agent.scheduling.records import Attempt, TaskRecord, TaskTable
 from elevon.model.outcomes import Failure
+from elevon.model.transitions import History
 
 
 class SchedulerState:
     """The tables, the moment, and what was decided so far.
 
     Attributes:
+        history: the last transitions of tasks, ranks and world.
         at: the moment of the event that is worked on.
         step: how many events have come, this one included.
         commands: what this event has led to.
@@ -27,8 +29,9 @@ class SchedulerState:
     """
 
     def __init__(self, ranks: int, communicator_cache: int) -> None:
-        self.tasks = TaskTable()
-        self.ranks = RankTable(ranks)
+        self.history = History()
+        self.tasks = TaskTable(self.history)
+        self.ranks = RankTable(ranks, self.history)
         self.queue = ReadyQueue()
         self.communicators = CommunicatorTable(communicator_cache)
         self.at = 0.0
