@@ -1,4 +1,4 @@
-"""The agent's two doors: one for clients, one for ranks, each with a list of who may come in.
+"""The agent's two sockets: one for clients, one for ranks, each with a list of who may connect.
 
 What goes to one peer in one turn of the loop is collected and goes in one frame.
 """
@@ -71,7 +71,7 @@ class Endpoints:
         self._outbox.clear()
 
     def close(self) -> None:
-        """Close both doors, giving what is under way a moment to leave."""
+        """Close both sockets, giving what is under way a moment to leave."""
         self.clients.close()
         self.ranks.close()
         self._authority.close()

@@ -90,9 +90,9 @@ class Reactor:
         self._clock = clock
         self._description = description
         self._directory = Path(connection.directory)
-        self._doors = Endpoints(connection)
+        self._endpoints = Endpoints(connection)
         connection_file = self._directory / "connection.json"
-        write_private(connection_file, self._doors.connection)
+        write_private(connection_file, self._endpoints.connection)
         self._ready = ready
         self._poller = Poller()
         self._timers = Timers()
@@ -106,7 +106,7 @@ class Reactor:
         self._clients = ClientTable(description.client_grace_s, clock())
         self._functions = FunctionStore()
         self._requests = ClientRequests(
-            endpoints=self._doors,
+            endpoints=self._endpoints,
             clients=self._clients,
             functions=self._functions,
             step=self._step,
@@ -140,8 +140,8 @@ class Reactor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._poller.watch(wake)
-        self._poller.watch(self._doors.clients)
-        self._poller.watch(self._doors.ranks)
+        self._poller.watch(self._endpoints.clients)
+        self._poller.watch(self._endpoints.ranks)
         try:
             self._world.start()
             self._ready()
@@ -174,12 +174,12 @@ class Reactor:
     def _end(self) -> None:
         for process in self._world.ranks:
             busy = process.hello.rank in self._running
-            self._doors.ranks.send(process.control if busy else process.work, Exit())
+            self._endpoints.ranks.send(process.control if busy else process.work, Exit())
         self._world.stop(grace_s=1.0)
         self._tell_clients_of_the_end()
         self._journal.append(self._journal_batch)
         self._journal.close()
-        self._doors.close()
+        self._endpoints.close()
 
     def _tell_clients_of_the_end(self) -> None:
         deadline = self._clock() + (TELL_WITHIN_S if self._state is PilotState.FAILED else 0.0)
@@ -187,7 +187,7 @@ class Reactor:
             self._poller.wait(TICK_S)
             self._requests.receive()
         for client in self._clients.present():
-            self._doors.clients.send(client, self._pilot_changed())
+            self._endpoints.clients.send(client, self._pilot_changed())
 
     def _on_signal(self, number: int, _: object) -> None:
         self._finish(PilotEvent.CANCEL, f"the agent got {signal.Signals(number).name}")
@@ -220,9 +220,9 @@ class Reactor:
 
     def _beat(self) -> None:
         for client in self._clients.present():
-            self._doors.to_client(client, AgentAlive())
+            self._endpoints.to_client(client, AgentAlive())
         for process in self._world.ranks:
-            self._doors.to_rank(process.control, AgentAlive())
+            self._endpoints.to_rank(process.control, AgentAlive())
         self._timers.at(self._clock() + HEARTBEAT_S, self._beat)
 
     def _check_started(self) -> None:
@@ -235,7 +235,7 @@ class Reactor:
     # -------------------------------------------------------------- messages in
 
     def _receive_from_ranks(self) -> None:
-        while (frame := self._doors.ranks.receive_nowait()) is not None:
+        while (frame := self._endpoints.ranks.receive_nowait()) is not None:
             peer, messages = frame
             for message in messages:
                 self._on_rank_message(peer, message)
@@ -278,7 +278,7 @@ class Reactor:
         if self._world.complete and self._state is PilotState.STARTING:
             self._advance(PilotEvent.RANKS_UP)
             for client in self._clients.present():
-                self._doors.to_client(client, self._pilot_changed())
+                self._endpoints.to_client(client, self._pilot_changed())
 
     # -------------------------------------------------------------- commands out
 
@@ -298,7 +298,7 @@ class Reactor:
             case EndTask():
                 owner = self._clients.owner(command.task)
                 if owner is not None:
-                    self._doors.to_client(owner, TaskEnded(command.task, command.outcome))
+                    self._endpoints.to_client(owner, TaskEnded(command.task, command.outcome))
             case AbortGang():
                 self._abort_gang(command)
             case EndRank():
@@ -312,7 +312,7 @@ class Reactor:
         task, attempt = command.submission.task, command.attempt
         for process, message in run_messages(command, self._world.ranks, self._functions):
             self._running[process.hello.rank] = (task, attempt)
-            self._doors.to_rank(process.work, message)
+            self._endpoints.to_rank(process.work, message)
         timeout_s = command.submission.description.options.timeout_s
         if timeout_s is not None:
             self._timers.at(self._clock() + timeout_s, partial(self._time_out, task, attempt))
@@ -327,7 +327,7 @@ class Reactor:
         )
         for rank in command.ranks:
             if rank in self._world.ranks:
-                self._doors.to_rank(self._world.ranks[rank].control, interrupt)
+                self._endpoints.to_rank(self._world.ranks[rank].control, interrupt)
         grace_s = self._description.abort_grace_s
         self._timers.at(self._clock() + grace_s, partial(self._force_out, command))
 
@@ -340,14 +340,14 @@ class Reactor:
     def _drop(self, command: DropData) -> None:
         for rank in command.ranks:
             if rank in self._world.ranks:
-                self._doors.to_rank(self._world.ranks[rank].control, Drop((command.task,)))
+                self._endpoints.to_rank(self._world.ranks[rank].control, Drop((command.task,)))
 
     def _repair(self, command: RepairWorld) -> None:
         self._awaiting_repair = awaited = set(command.lost)
         if not self._world.replaces_ranks:  # otherwise they are on their way
             message = Repair(command.lost, self._world.rank_command)
             for process in self._world.ranks:
-                self._doors.to_rank(process.work, message)
+                self._endpoints.to_rank(process.work, message)
         self._timers.at(self._clock() + REPAIR_WITHIN_S, partial(self._repair_late, awaited))
 
     def _repair_late(self, awaited: set[RankId]) -> None:
@@ -360,7 +360,7 @@ class Reactor:
             self._world.lose(None, f"lost ranks could not be replaced: {reason}", self._clock())
 
     def _flush(self) -> None:
-        self._doors.flush()
+        self._endpoints.flush()
         if self._journal_batch:
             self._journal.append(self._journal_batch)
             self._journal_batch = []

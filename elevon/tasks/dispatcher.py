@@ -99,7 +99,7 @@ class Dispatcher:
         self.rows: list[TaskRow] = []
         session.on_close(self._close)
         for pilot in pilots:
-            pilot.link.subscribe(partial(self._receive, pilot), partial(self._mourn, pilot))
+            pilot.link.subscribe(partial(self._receive, pilot), partial(self._link_lost, pilot))
 
     # -------------------------------------------------------------- for the user's thread
 
@@ -264,7 +264,7 @@ class Dispatcher:
             else:
                 task.resolve_canceled()
 
-    def _mourn(self, pilot: PilotHandle, reason: str) -> None:
+    def _link_lost(self, pilot: PilotHandle, reason: str) -> None:
         self._pilot_ended(pilot, PilotState.FAILED, reason)
 
     def _take_pending(self, pilot: PilotHandle, reason: str) -> Iterable[Task]:

@@ -29,7 +29,7 @@ HEARTBEAT_S = 1.0
 SILENCE_S = 10.0
 
 Receiver: TypeAlias = Callable[[AgentMessage], None]
-Mourner: TypeAlias = Callable[[str], None]
+OnLost: TypeAlias = Callable[[str], None]
 
 
 class Link:
@@ -40,7 +40,7 @@ class Link:
         self._connection = connection
         self._outbox: deque[msgspec.Raw] = deque()
         self._receivers: list[Receiver] = []
-        self._mourners: list[Mourner] = []
+        self._on_lost: list[OnLost] = []
         self._lock = threading.Lock()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = False
@@ -48,17 +48,17 @@ class Link:
         self._thread = threading.Thread(target=self._run, name=f"link {client}", daemon=True)
         self._thread.start()
 
-    def subscribe(self, receiver: Receiver, mourner: Mourner) -> None:
-        """Call ``receiver`` with every message and ``mourner`` with the reason if the agent goes.
+    def subscribe(self, receiver: Receiver, on_lost: OnLost) -> None:
+        """Call ``receiver`` with every message and ``on_lost`` with the reason if the agent goes.
 
-        Where the link is lost already, the mourner is called at once.
+        Where the link is lost already, ``on_lost`` is called at once.
         """
         with self._lock:
             self._receivers.append(receiver)
-            self._mourners.append(mourner)
+            self._on_lost.append(on_lost)
             lost = self._lost_because
         if lost:
-            mourner(lost)
+            on_lost(lost)
 
     def post(self, message: ClientMessage) -> None:
         """Send, in order of posting. After the link was lost this does nothing more.
@@ -75,24 +75,24 @@ class Link:
             if self._lost_because or self._closing:
                 return
             self._lost_because = reason
-            mourners = list(self._mourners)
+            listeners = list(self._on_lost)
         self._ring()
-        for mourner in mourners:
-            mourner(reason)
+        for on_lost in listeners:
+            on_lost(reason)
 
     def close(self, *, keep: bool) -> None:
-        """Say goodbye, send what is still in the outbox, end the thread, tell the mourners."""
+        """Say goodbye, send what is still in the outbox, end the thread, tell the listeners."""
         with self._lock:
             if self._closing:
                 return
             self._outbox.append(encode(Goodbye(keep)))
             self._closing = True
-            mourners = [] if self._lost_because else list(self._mourners)
+            listeners = [] if self._lost_because else list(self._on_lost)
         self._ring()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout=5.0)
-        for mourner in mourners:
-            mourner("this client has left the pilot")
+        for on_lost in listeners:
+            on_lost("this client has left the pilot")
 
     def _ring(self) -> None:
         with contextlib.suppress(OSError):  # the thread has ended and closed its end

@@ -23,7 +23,7 @@ class RecordingLink:
     def __init__(self) -> None:
         self.posted: list[Any] = []
 
-    def subscribe(self, receiver: Callable[[Any], None], mourner: Callable[[str], None]) -> None:
+    def subscribe(self, receiver: Callable[[Any], None], on_lost: Callable[[str], None]) -> None:
         """Nothing ever comes back."""
 
     def post(self, message: Any) -> None:
