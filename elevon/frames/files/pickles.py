@@ -7,9 +7,14 @@ values pickle here, because both may have cut what they send from something larg
 from __future__ import annotations
 
 import io
-from typing import Any
+import pickle
+from collections.abc import Callable
+from typing import Any, Final
 
 import cloudpickle
+
+#: What most functions return, and pickle writes by itself.
+_PLAIN: Final = (type(None), bool, int, float, str, bytes)
 
 
 def dumps(value: object) -> bytes:
@@ -24,6 +29,8 @@ def dumps(value: object) -> bytes:
     Raises:
         Exception: whatever the value's own classes raise while they are pickled.
     """
+    if type(value) in _PLAIN:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     with io.BytesIO() as file:
         dump(value, file)
         return file.getvalue()
@@ -34,17 +41,27 @@ def dump(value: object, file: Any) -> None:
     _Pickler(file).dump(value)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    """Copies Arrow data that keeps much more alive than its own rows, and pickles the copy."""
+class _Reducers(dict[type, Callable[[Any], Any]]):
+    """How objects are pickled that neither pickle nor cloudpickle knows a way of its own for."""
 
-    def reducer_override(self, value: Any) -> Any:
-        # Asked of every object, of which most are nothing of Arrow's.
-        kind = type(value)
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
         if hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__arrow_c_array__"):
-            copy = _own(value)
-            if copy is not value:
-                return copy.__reduce_ex__(5)
-        return super().reducer_override(value)
+            return _reduce_arrow
+        reduce: Callable[[Any], Any] = cloudpickle.Pickler.dispatch_table[kind]
+        return reduce
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    """Copies Arrow data that keeps much more alive than its own rows, and pickles the copy.
+
+    By the table, which is asked for few objects; ``reducer_override`` would be asked for all.
+    """
+
+    dispatch_table = _Reducers()
+
+
+def _reduce_arrow(value: Any) -> Any:
+    return _own(value).__reduce_ex__(pickle.HIGHEST_PROTOCOL)
 
 
 def _own(value: Any) -> Any:
