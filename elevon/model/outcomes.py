@@ -43,12 +43,14 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         kind: who is to blame.
-        message: what, where, why and what to do, for a person.
+        message: what, where, why and what to do, for a person; of a consequence, the first line is
+            the text of the failure that was first.
         rank: the rank that failed first (its number within the task's gang), or None.
         host: that rank's host.
         traceback: the remote traceback's text, or "".
         exception: the pickled exception, or b"" where it could not be pickled.
-        cause: for DEPENDENCY, the task that failed first.
+        cause: for the consequence of another task's failure, the task that failed first.
+        distance: tasks on the way from that one to this one, 0 where there is no ``cause``.
         unreachable: for ABORTED, the member of the gang whose connection this member has lost.
     """
 
@@ -59,6 +61,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     traceback: str = ""
     exception: bytes = b""
     cause: TaskId | None = None
+    distance: int = 0
     unreachable: int | None = None
 
 

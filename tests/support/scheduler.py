@@ -39,10 +39,11 @@ class Rig:
         cache: communicators that are kept.
         per_node: ranks on each node.
         join: whether all ranks join at once.
+        validates: whether the invariants are asked after every event, not only when a test does.
     """
 
-    def __init__(self, ranks=4, cache=8, per_node=4, join=True):
-        self.scheduler = Scheduler(ranks=ranks, communicator_cache=cache, validates=True)
+    def __init__(self, ranks=4, cache=8, per_node=4, join=True, validates=True):
+        self.scheduler = Scheduler(ranks=ranks, communicator_cache=cache, validates=validates)
         self.per_node = per_node
         self.now = 0.0
         self.events: list[Event] = []
@@ -107,9 +108,18 @@ class Rig:
             )
         return commands
 
-    def fail(self, task, member, kind=FailureKind.ERROR, text="boom", unreachable=None, **outcome):
+    def fail(
+        self,
+        task,
+        member,
+        kind=FailureKind.ERROR,
+        text="boom",
+        unreachable=None,
+        traceback="",
+        **outcome,
+    ):
         """A member of the last attempt fails."""
-        failure = Failure(kind=kind, message=text, unreachable=unreachable)
+        failure = Failure(kind=kind, message=text, unreachable=unreachable, traceback=traceback)
         return self.part(task, member, failure, **outcome)
 
     # what clients say

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from elevon.agent.scheduling.events import EndTask, StartGang
@@ -188,18 +189,38 @@ def test_a_failed_task_fails_its_descendants_with_the_first_cause():
     for task in "bcd":
         assert rig.failure(task).kind is FailureKind.DEPENDENCY
         assert rig.failure(task).cause == "a"
-    assert "a (read), which it needs, did not succeed: no such file" in rig.failure("b").message
+    assert rig.failure("b").message.startswith("no such file\n")
+    assert "because a (read), which it needs, did not succeed" in rig.failure("b").message
     assert "details" not in rig.failure("b").message
+    assert [rig.failure(task).distance for task in "bcd"] == [1, 2, 3]
+    assert "(3 steps after a, which failed first)" in rig.failure("d").message
     rig.sort("late", "c")
     assert rig.failure("late").cause == "a"
 
 
 def test_a_chain_of_descendants_may_be_long():
-    rig = Rig()
+    rig = Rig(validates=False)
     rig.read("t0")
     for number in range(1, 5000):
         rig.sort(f"t{number}", f"t{number - 1}")
     assert len(ended(rig.fail("t0", 0))) == 5000
+    rig.scheduler.validate()
+
+
+@pytest.mark.parametrize(("text", "each"), [("boom", 300), ("boom " * 200_000, 1_300)])
+def test_the_failures_of_a_chain_take_space_in_proportion_to_its_length(text, each):
+    rig = Rig(validates=False)
+    rig.read("t0")
+    for number in range(1, 10_000):
+        rig.sort(f"t{number}", f"t{number - 1}")
+    rig.fail("t0", 0, text=text, traceback="line\n" * 10_000)
+    consequences = [rig.failure(f"t{number}") for number in range(1, 10_000)]
+    assert max(len(msgspec.msgpack.encode(failure)) for failure in consequences) <= each
+    last = consequences[-1]
+    assert (last.cause, last.distance) == ("t0", 9_999)
+    assert last.message.startswith("boom")
+    assert "t9999 (sort) cannot run because t9998 (sort)" in last.message
+    assert "(9999 steps after t0, which failed first)" in last.message
 
 
 # ------------------------------------------------------------ refusals

@@ -193,7 +193,7 @@ def test_a_chain_is_as_weak_as_its_source():
 
 
 def test_lineage_may_be_long():
-    rig = Rig(ranks=1)
+    rig = Rig(validates=False, ranks=1)
     rig.read("t0")
     rig.finish("t0")
     for number in range(1, 3000):
@@ -302,7 +302,7 @@ def test_if_making_it_again_fails_both_are_told():
     assert rig.ends["a"][1].failure.message == "file is gone"
     assert rig.ends["a"][1].partitions == ()
     assert rig.failure("b").kind is FailureKind.DATA_LOST
-    assert "running it again failed: file is gone" in rig.failure("b").message
+    assert rig.failure("b").message.startswith("file is gone\n")
     assert rig.failure("c").cause == "b"
     rig.sort("d", "a")
     assert rig.failure("d").cause == "a"

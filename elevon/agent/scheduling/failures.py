@@ -21,6 +21,8 @@ from elevon.model.outcomes import Failure, FailureKind
 FALSE_STARTS = 3
 # The loss of a whole world should not make a message of a thousand lines.
 _RANKS_NAMED = 3
+# A failure that others quote, in characters: each of a million descendants carries it.
+_QUOTED = 1_000
 
 
 def label(record: TaskRecord) -> str:
@@ -34,8 +36,9 @@ def ranks_of(count: int) -> str:
 
 
 def first_line(failure: Failure) -> str:
-    """A failure in one line."""
-    return failure.message.partition("\n")[0]
+    """A failure in one line of bounded length; of a consequence, this is the root's text."""
+    line = failure.message.partition("\n")[0]
+    return line if len(line) <= _QUOTED else line[: _QUOTED - 3] + "..."
 
 
 def too_large(record: TaskRecord, ranks: RankTable) -> Failure:
@@ -73,17 +76,24 @@ def no_dataset(record: TaskRecord, producer: TaskRecord) -> Failure:
 
 
 def dependency(record: TaskRecord, failed: TaskRecord) -> Failure:
-    """A task that this one needs has failed; the cause is the first one of the chain."""
+    """A task that this one needs has ended without a result.
+
+    However long the chain of consequences, each names its root, quotes it once, in the first line,
+    and says how far away it is; so the failures of a chain take space in proportion to its length.
+    """
     failure = failed.failure
-    assert failure is not None, "only a failed task fails others"
-    cause = failure.cause if failure.kind is FailureKind.DEPENDENCY else failed.task
+    assert failure is not None, "only what has failed is inherited"
+    root = failed.task if failure.cause is None else failure.cause
+    distance = failure.distance + 1
+    where = f" ({distance} steps after {root}, which failed first)" if distance > 1 else ""
     return Failure(
         kind=FailureKind.DEPENDENCY,
         message=(
-            f"task {label(record)} cannot run because {label(failed)}, which it needs, did not "
-            f"succeed: {first_line(failure)}"
+            f"{first_line(failure)}\ntask {label(record)} cannot run because {label(failed)}, "
+            f"which it needs, did not succeed{where}"
         ),
-        cause=cause,
+        cause=root,
+        distance=distance,
     )
 
 
@@ -120,14 +130,19 @@ def data_lost(record: TaskRecord, damaged: TaskRecord, blocker: TaskRecord) -> F
 
 
 def recompute_failed(record: TaskRecord, damaged: TaskRecord, failure: Failure) -> Failure:
-    """An input was lost, and running its producer again failed."""
+    """An input was lost, and running its producer again failed.
+
+    For its client the producer had ended well: so this failure, and not that one, is the root of
+    what follows. It quotes it in its first line, as consequences do.
+    """
+    own = failure.kind is FailureKind.ERROR
     return Failure(
         kind=FailureKind.DATA_LOST,
         message=(
-            f"task {label(record)} needs dataset {label(damaged)}, which was lost with its rank; "
-            f"running it again failed: {first_line(failure)}"
+            f"{first_line(failure)}\ntask {label(record)} needs dataset {label(damaged)}, which "
+            "was lost with its rank, and running it again failed"
         ),
-        traceback=failure.traceback,
+        traceback=failure.traceback if own else "",
     )
 
 
