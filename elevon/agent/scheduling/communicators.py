@@ -7,6 +7,7 @@ gives each its number, and decides when the ranks have to free it.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 
 from elevon.model.ids import RankId
 
@@ -86,6 +87,10 @@ class CommunicatorTable:
     def gangs(self) -> tuple[tuple[RankId, ...], ...]:
         """The members of all communicators that are kept."""
         return tuple(self._numbers)
+
+    def unfreed(self) -> Collection[RankId]:
+        """The ranks that have still to be told to free something."""
+        return self._unfreed.keys()
 
     def snapshot(self) -> tuple[object, ...]:
         """All of it, as values that can be compared."""
