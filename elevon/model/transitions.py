@@ -19,7 +19,7 @@ Key: TypeAlias = str | int
 _State = TypeVar("_State", bound=Enum)
 _Event = TypeVar("_Event", bound=Enum)
 
-# Of all keys together. A longer memory would be colder: at 4,096 the scheduler is 15 % slower,
+# Of all keys together. A longer memory would be colder: with 4,096 the scheduler is 15 % slower,
 # because what leaves the ring has left the processor's caches long before.
 _KEPT = 512
 _TOLD = 8
@@ -37,15 +37,16 @@ class History:
     """Advances states and remembers the last transitions, all keys in one ring.
 
     The scheduler makes ten transitions for every task, and a call costs as much as all the rest of
-    one: where it counts, ``after`` is looked up in the table, and ``note`` and ``refusal`` do what
-    ``advance`` does.
+    one. Where it counts, the next state is looked up in a table of one event (``by_event``), and
+    ``note`` and ``refusal`` do what ``advance`` does. What the tables let follow from what is
+    noted (a part has ended, an attempt has ended well, an output is made, a client told) is not.
 
     Attributes:
-        note: remembers (key, state before, event).
+        note: remembers (key, or all keys of a gang; state before; event).
     """
 
     def __init__(self, kept: int = _KEPT) -> None:
-        self._ring: deque[tuple[Key, Enum, Enum]] = deque(maxlen=kept)
+        self._ring: deque[tuple[Key | tuple[int, ...], Enum, Enum]] = deque(maxlen=kept)
         self.note = self._ring.append
 
     def advance(
@@ -72,11 +73,20 @@ class History:
 
     def story(self, key: Key) -> str:
         """The last transitions of a key, in words."""
-        mine = [step for step in self._ring if step[0] == key and type(step[0]) is type(key)]
+        mine = [step for step in self._ring if step[0] == key or _has(step[0], key)]
         if not mine:
             return "nothing is remembered of it"
         steps = [f"{event.value} (when {state.value})" for _, state, event in mine[-_TOLD:]]
         return f"what happened to it before: {', '.join(steps)}"
+
+
+def by_event(life: Mapping[tuple[_State, _Event], _State], event: _Event) -> dict[_State, _State]:
+    """The part of a table that is about one event: ``{state: next state}``."""
+    return {state: after for (state, known), after in life.items() if known is event}
+
+
+def _has(keys: object, key: Key) -> bool:
+    return isinstance(keys, tuple) and key in keys
 
 
 def _name(key: Key) -> str:

@@ -53,6 +53,14 @@ def test_a_rank_and_a_task_of_one_name_are_two_keys():
     assert "part started (when idle)" in history.story(1)
 
 
+def test_the_story_of_a_rank_has_the_starts_of_its_gangs():
+    history = History()
+    history.note(((3, 4), RankState.IDLE, RankEvent.STARTED))
+
+    assert "part started (when idle)" in history.story(3)
+    assert history.story(5) == "nothing is remembered of it"
+
+
 def test_a_history_is_bounded():
     history = History(kept=3)
     for number in range(10):

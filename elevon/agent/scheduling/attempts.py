@@ -24,16 +24,18 @@ from elevon.agent.scheduling.state import SchedulerState
 from elevon.model.ids import RankId
 from elevon.model.outcomes import Failure, FailureKind
 from elevon.model.states import (
+    ATTEMPT_LIFE,
     ENDS,
     STOPS,
     AttemptEvent,
     AttemptState,
     TaskEvent,
 )
+from elevon.model.transitions import by_event
 
 # Looked up once: an enum's member costs more to find than a transition to make.
 _STARTED: Final = TaskEvent.STARTED
-_ALL_ENDED: Final = AttemptEvent.ALL_ENDED
+_AFTER_ALL_ENDED: Final = by_event(ATTEMPT_LIFE, AttemptEvent.ALL_ENDED)
 _WORKING: Final = AttemptState.WORKING
 _SUCCEEDED: Final = AttemptState.SUCCEEDED
 # The states in which no member has been told to leave.
@@ -140,7 +142,8 @@ class Attempts:
         attempt.running = 0
         if culprit is not None:
             self._member_lost(record, attempt, culprit, reason)
-        self._over(record, attempt, AttemptEvent.WORLD_GONE)
+        self._advance(record, attempt, AttemptEvent.WORLD_GONE)
+        self._conclude(record, attempt)
 
     def cancel(self, record: TaskRecord, reason: str) -> None:
         """A client does not want this running task any more."""
@@ -181,7 +184,7 @@ class Attempts:
     def _advance(self, record: TaskRecord, attempt: Attempt, event: AttemptEvent) -> AttemptState:
         """Advance the attempt and, where that stops it, its task; returns where it was before."""
         before = self._state.tasks.move_attempt(record, attempt, event)
-        if before is _WORKING and event is not _ALL_ENDED:
+        if before is _WORKING:
             self._state.tasks.move(record, STOPS[event])
             self._state.communicators.retire(attempt.communicator_id)
         return before
@@ -204,13 +207,22 @@ class Attempts:
 
     # ------------------------------------------------------------ end
 
-    def _over(self, record: TaskRecord, attempt: Attempt, event: AttemptEvent = _ALL_ENDED) -> None:
-        """No part runs any more."""
-        self._advance(record, attempt, event)
-        if attempt.state is _SUCCEEDED:
-            self._dependencies.leave(record)
+    def _over(self, record: TaskRecord, attempt: Attempt) -> None:
+        """All members have ended."""
+        ended = _AFTER_ALL_ENDED.get(attempt.state)
+        if ended is None:
+            self._state.tasks.refuse(record, attempt.state, AttemptEvent.ALL_ENDED)
+        attempt.state = ended
+        if ended is _SUCCEEDED:
+            if record.producers:
+                self._dependencies.leave(record)
             self._outcomes.succeed(record, attempt)
-        elif attempt.state is AttemptState.FAILED:
+        else:
+            self._conclude(record, attempt)
+
+    def _conclude(self, record: TaskRecord, attempt: Attempt) -> None:
+        """The attempt has ended, but not well."""
+        if attempt.state is AttemptState.FAILED:
             self._failed(record, attempt)
         elif attempt.state is AttemptState.CANCELED:
             assert attempt.cancel is not None, "only a client cancels"

@@ -17,12 +17,23 @@ from elevon.agent.scheduling.state import SchedulerState
 from elevon.model.ids import RankId
 from elevon.model.operations import Call
 from elevon.model.outcomes import Failure
-from elevon.model.states import HandleEvent, OutputEvent, OutputState, TaskEvent, TaskState
+from elevon.model.states import (
+    HANDLE_LIFE,
+    HandleEvent,
+    HandleState,
+    OutputEvent,
+    OutputState,
+    TaskEvent,
+    TaskState,
+)
+from elevon.model.transitions import by_event
 
 # Looked up once: an enum's member costs more to find than a transition to make.
 _DONE: Final = TaskState.DONE
 _INPUTS_READY: Final = TaskEvent.INPUTS_READY
-_RELEASE: Final = HandleEvent.RELEASE
+_AFTER_RELEASE: Final = by_event(HANDLE_LIFE, HandleEvent.RELEASE)
+_AWAITED: Final = HandleState.AWAITED
+_TOLD: Final = HandleState.TOLD
 
 
 class Dependencies:
@@ -132,12 +143,16 @@ class Dependencies:
 
     def release(self, record: TaskRecord) -> None:
         """The client will not ask for the output again."""
-        self._state.tasks.move_handle(record, _RELEASE)
+        handle = _AFTER_RELEASE.get(record.handle)
+        if handle is None:
+            self._state.tasks.refuse(record, record.handle, HandleEvent.RELEASE)
+        record.handle = handle
         self.drop_if_unneeded(record)
 
     def drop_if_unneeded(self, record: TaskRecord) -> None:
         """Drop the output that neither the client nor an unfinished task needs."""
-        if not record.released or record.consumers or not record.final:
+        handle = record.handle
+        if handle is _TOLD or handle is _AWAITED or record.consumers or not record.final:
             return
         if record.dataset and (record.available or record.output is OutputState.DAMAGED):
             self._state.tasks.move_output(record, OutputEvent.UNNEEDED)

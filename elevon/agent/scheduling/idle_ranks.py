@@ -55,7 +55,11 @@ class IdleRanks:
         if not self._in_heap[rank]:
             self._in_heap[rank] = 1
             heappush(self._heaps[node], rank)
-        self._list(node, self._idle_on[node] + 1)
+        idle = self._idle_on[node] + 1
+        if self._listed[node] >> idle & 1:
+            self._idle_on[node] = idle  # as ``_list`` would, without the call: once for every part
+        else:
+            self._list(node, idle)
 
     def is_idle(self, rank: RankId) -> bool:
         """Whether a rank is idle."""

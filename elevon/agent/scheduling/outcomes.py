@@ -24,6 +24,8 @@ from elevon.model.outcomes import (
 )
 from elevon.model.states import (
     ENDS,
+    HANDLE_LIFE,
+    OUTPUT_LIFE,
     AttemptState,
     HandleEvent,
     HandleState,
@@ -31,11 +33,12 @@ from elevon.model.states import (
     TaskEvent,
     TaskState,
 )
+from elevon.model.transitions import by_event
 
 # Looked up once: an enum's member costs more to find than a transition to make.
 _ALL_PARTS_DONE: Final = ENDS[AttemptState.SUCCEEDED]
-_MADE: Final = OutputEvent.MADE
-_TELL: Final = HandleEvent.TELL
+_AFTER_MADE: Final = by_event(OUTPUT_LIFE, OutputEvent.MADE)
+_AFTER_TELL: Final = by_event(HANDLE_LIFE, HandleEvent.TELL)
 _CLOSED: Final = HandleState.CLOSED
 _READY: Final = TaskState.READY
 _WAITING: Final = TaskState.WAITING
@@ -59,7 +62,10 @@ class Outcomes:
             record.values = _values(record, parts)
         tasks = self._state.tasks
         tasks.move(record, _ALL_PARTS_DONE)
-        tasks.move_output(record, _MADE)
+        made = _AFTER_MADE.get(record.output)
+        if made is None:
+            tasks.refuse(record, record.output, OutputEvent.MADE)
+        record.output = made
         self._tell(record)
         record.attempt = None
         self._dependencies.unlink(record)
@@ -90,9 +96,13 @@ class Outcomes:
                 self.fail(record, failure, TaskEvent.GIVE_UP)
 
     def _tell(self, record: TaskRecord) -> None:
-        if record.handle is _CLOSED:
+        handle = record.handle
+        if handle is _CLOSED:
             return
-        self._state.tasks.move_handle(record, _TELL)
+        told = _AFTER_TELL.get(handle)
+        if told is None:
+            self._state.tasks.refuse(record, handle, HandleEvent.TELL)
+        record.handle = told
         outcome = TaskOutcome(
             failure=record.failure,
             partitions=record.partitions,

@@ -15,13 +15,14 @@ from elevon.model.states import (
     WorldEvent,
     WorldState,
 )
-from elevon.model.transitions import History
+from elevon.model.transitions import History, by_event
 
 # Looked up once: an enum's member costs more to find than a transition to make.
 _IDLE: Final = RankState.IDLE
 _BUSY: Final = RankState.BUSY
 _STARTED: Final = RankEvent.STARTED
-_PART_ENDED: Final = RankEvent.PART_ENDED
+_AFTER_START: Final = by_event(RANK_LIFE, _STARTED)
+_AFTER_PART: Final = by_event(RANK_LIFE, RankEvent.PART_ENDED)
 
 
 class RankTable:
@@ -97,27 +98,22 @@ class RankTable:
     # ------------------------------------------------------------ work
 
     def assign(self, gang: tuple[RankId, ...], record: TaskRecord) -> None:
-        """Ranks that were taken from the idle ones begin to work, as members 0, 1, ...
-
-        Not remembered in the history, nor is the end of a part: the attempt's own transitions are,
-        and a part more would cost the scheduler a twentieth of its time.
-        """
-        states, work = self.states, self.work
+        """Ranks that were taken from the idle ones begin to work, as members 0, 1, ..."""
+        states, work, numbers, advance = self.states, self.work, self.group_rank, _AFTER_START.get
+        self._history.note((gang, _IDLE, _STARTED))
         for group_rank, rank in enumerate(gang):
-            before = states[rank]
-            after = RANK_LIFE.get((before, _STARTED))
+            after = advance(states[rank])
             if after is None:
-                raise self._history.refusal(rank, before, _STARTED)
+                raise self._history.refusal(rank, states[rank], _STARTED)
             states[rank] = after
             work[rank] = record
-            self.group_rank[rank] = group_rank
+            numbers[rank] = group_rank
 
     def free(self, rank: RankId) -> None:
         """A rank's part has ended."""
-        before = self.states[rank]
-        after = RANK_LIFE.get((before, _PART_ENDED))
+        after = _AFTER_PART.get(self.states[rank])
         if after is None:
-            raise self._history.refusal(rank, before, _PART_ENDED)
+            raise self._history.refusal(rank, self.states[rank], RankEvent.PART_ENDED)
         self.states[rank] = after
         self.work[rank] = None
         self.idle.add(rank)

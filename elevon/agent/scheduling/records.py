@@ -6,7 +6,8 @@ all programs; so the row that holds it, and all else that is known, has another 
 
 from __future__ import annotations
 
-from typing import Final
+from enum import Enum
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -14,12 +15,10 @@ from elevon.model.ids import RankId, TaskId
 from elevon.model.outcomes import Failure, Partition, PartOutcome
 from elevon.model.states import (
     ATTEMPT_LIFE,
-    HANDLE_LIFE,
     OUTPUT_LIFE,
     TASK_LIFE,
     AttemptEvent,
     AttemptState,
-    HandleEvent,
     HandleState,
     OutputEvent,
     OutputState,
@@ -197,7 +196,7 @@ class TaskTable:
         before, in_state = record.state, self.in_state
         after = TASK_LIFE.get((before, event))
         if after is None:
-            raise self._history.refusal(record.task, before, event)
+            self.refuse(record, before, event)
         self._note((record.task, before, event))
         record.state = after
         in_state[before] -= 1
@@ -210,37 +209,39 @@ class TaskTable:
         before = attempt.state
         after = ATTEMPT_LIFE.get((before, event))
         if after is None:
-            raise self._history.refusal(record.task, before, event)
+            self.refuse(record, before, event)
         self._note((record.task, before, event))
         attempt.state = after
         return before
 
     def move_output(self, record: TaskRecord, event: OutputEvent) -> None:
-        """Advance a task's output by its table; not remembered. Raises as ``move``."""
+        """Advance a task's output by its table. Raises as ``move``."""
         before = record.output
         after = OUTPUT_LIFE.get((before, event))
         if after is None:
-            raise self._history.refusal(record.task, before, event)
+            self.refuse(record, before, event)
+        self._note((record.task, before, event))
         record.output = after
 
-    def move_handle(self, record: TaskRecord, event: HandleEvent) -> None:
-        """Advance what the client knows by its table; not remembered. Raises as ``move``."""
-        before = record.handle
-        after = HANDLE_LIFE.get((before, event))
-        if after is None:
-            raise self._history.refusal(record.task, before, event)
-        record.handle = after
+    def refuse(self, record: TaskRecord, state: Enum, event: Enum) -> NoReturn:
+        """A table has no such transition.
+
+        Raises:
+            IllegalTransition: always.
+        """
+        raise self._history.refusal(record.task, state, event)
 
     def forget_if_done(self, record: TaskRecord) -> None:
         """Forget a record that nothing needs, and then those that only it held."""
-        if record.holders or not record.released or not record.final:
-            return
         idle = [record]
         while idle:
             record = idle.pop()
-            if record.holders or not record.released or not record.final:
+            handle = record.handle
+            if record.holders or (handle is not _CLOSED and handle is not _RELEASED):
                 continue
-            if self.records.pop(record.task, None) is not None and record.producers:
+            if not record.final or self.records.pop(record.task, None) is None:
+                continue
+            if record.producers:
                 idle.extend(self.let_go(record))
 
     def let_go(self, record: TaskRecord) -> tuple[TaskRecord, ...]:
