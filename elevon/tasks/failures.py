@@ -54,5 +54,10 @@ def to_exception(
     )
     error.pickled_cause = failure.exception
     if failure.cause is not None and not failure.exception:
-        error.__cause__ = error_of(failure.cause)
+        error.__cause__ = error_of(failure.cause) or _root(failure.cause, failure.message)
     return error
+
+
+def _root(task: TaskId, message: str) -> TaskFailed:
+    """The failure of a task whose own error nobody holds any more: its text comes first."""
+    return TaskFailed(message.partition("\n")[0], task=task)

@@ -127,6 +127,21 @@ def test_an_ordered_dictionary_sorts_by_its_order(size: int, ascending: bool, fi
     assert local["level"].type.ordered
 
 
+@pytest.mark.parametrize("how", ["inner", "left", "outer"])
+@pytest.mark.parametrize("size", SIZES)
+def test_an_ordered_key_that_met_plain_text_has_no_order_left(size: int, how: str) -> None:
+    """As in pandas, where it is plain text; in no case another order than before."""
+    left = pa.table({"level": dictionary([2, 0, 1], pa.array(["low", "mid", "high"]), True)})
+    right = pa.table({"level": ["mid", "low", "high"]})
+
+    joined = ThreadGroup(size).run(
+        lambda comm: join(comm, part(left, comm), part(right, comm), ["level"], ["level"], how)
+    )
+    again = ThreadGroup(size).run(lambda comm: sort(comm, joined[comm.rank], "level"))
+    levels = [level for one in again for level in one["level"].to_pylist()]
+    assert levels == ["high", "low", "mid"]
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_an_ordered_payload_keeps_its_order(size: int) -> None:
     """Each rank has rows of its own levels only; what arrives still knows the order of all."""

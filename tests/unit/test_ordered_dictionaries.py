@@ -69,3 +69,18 @@ def test_orders_that_cannot_be_one_are_an_error_on_every_rank(levels, message):
     for error in errors_of(2, lambda comm: groupby(comm, parts[comm.rank], [], WANTED)):
         assert type(error) is SchemaError
         assert message in str(error)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("by", [["g"], []])
+def test_an_extreme_keeps_the_order(size, by):
+    """So that what is sorted or aggregated further goes by it, too."""
+    table = pa.table({"g": [1, 1, 2, 2, 3, 3], "v": COLUMNS["pandas"]})
+    parts = ThreadGroup(size, timeout_s=20).run(
+        lambda comm: groupby(comm, shared(table, comm), by, WANTED[1:2])
+    )
+    found = pa.concat_tables(parts)
+    greatest = (found.sort_by("g") if by else found)["b"].combine_chunks()
+    assert greatest.type.ordered
+    assert greatest.dictionary.to_pylist() == LEVELS
+    assert greatest.to_pylist() == (["mid", "high", "mid"] if by else ["high"])

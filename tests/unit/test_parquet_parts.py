@@ -58,6 +58,17 @@ def test_what_is_written_is_read_back(tmp_path, size, compression):
     assert read_parquet_partition(target).equals(expected)
 
 
+def test_dictionaries_of_views_are_written_and_keep_their_order(tmp_path):
+    levels = pa.DictionaryArray.from_arrays(
+        pa.array([1, 0, None], pa.int8()), pa.array(["low", "high"], pa.string_view()), ordered=True
+    )
+    write(1, tmp_path / "out", parts=[pa.table({"level": levels})])
+
+    found = pq.read_table(tmp_path / "out" / "part-00000.parquet")["level"]
+    assert found.to_pylist() == ["high", "low", None]
+    assert found.type.ordered
+
+
 def test_a_file_url_and_a_link_to_a_directory_are_written_to(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -60,6 +60,18 @@ def codes(column: Column, order: pa.Array[Any]) -> Column:
     return pc.index_in(plain_key(column), value_set=order)
 
 
+def in_order(places: Column, order: pa.Array[Any]) -> Column:
+    """The values at some places of an order, as a dictionary that keeps it."""
+    indices = places.combine_chunks().cast(pa.int32())
+    found = pa.DictionaryArray.from_arrays(indices, order, ordered=True)
+    return pa.chunked_array([found], ordered_type(order))
+
+
+def ordered_type(order: pa.Array[Any]) -> pa.DataType:
+    """The type of a dictionary that keeps this order."""
+    return pa.dictionary(pa.int32(), order.type, ordered=True)
+
+
 def _values(chunk: Any) -> Any:
     plain = plain_key(pa.chunked_array([chunk.dictionary])).combine_chunks()
     return plain.drop_null().unique()

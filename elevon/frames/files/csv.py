@@ -18,6 +18,7 @@ from pyarrow import csv
 from elevon.errors import SchemaError
 from elevon.frames.files.paths import CODECS, Source, blamed
 from elevon.frames.files.schemas import pick_columns
+from elevon.frames.schema.empty import empty_table
 
 #: All ranks read as much of the first file and infer the types from it, so that all infer the
 #: same. It costs a tenth of a second; a value further down that does not fit is an error.
@@ -70,7 +71,7 @@ def read_csv_partition(
     ends = [0, *accumulate(source.bytes for source in sources)]
     first, last = rank * ends[-1] // size, (rank + 1) * ends[-1] // size
     block = SHARE_BYTES if memory_bytes is None else max(LINE_BYTES, memory_bytes // BLOCK_SHARE)
-    tables = [layout.wanted.empty_table()]
+    tables = [empty_table(layout.wanted)]
     for source, start in zip(sources, ends, strict=False):
         with blamed(source, "csv"):
             blocks = _share_of(source, first - start, last - start, layout, block)

@@ -52,5 +52,7 @@ def concat(schema: bytes, tables: Sequence[pa.Table]) -> pa.Table:
     import pyarrow as pa
 
     if not tables:
-        return schema_from_bytes(schema).empty_table()
+        from elevon.frames.schema.empty import empty_table
+
+        return empty_table(schema_from_bytes(schema))
     return tables[0] if len(tables) == 1 else pa.concat_tables(tables)

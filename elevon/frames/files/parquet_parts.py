@@ -26,6 +26,8 @@ from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.requests import Request, settle
 from elevon.frames.files.paths import Path, is_local, resolve, shown
+from elevon.frames.schema.empty import empty_table
+from elevon.frames.schema.plain import plain_columns
 from elevon.model.operations import CODECS
 
 #: Rows in a row group that we write: small enough that ranks seldom have to cut one.
@@ -71,6 +73,7 @@ def write_parquet(
         ResourceError: the disk is full or broken, on any rank; on every rank.
         CommunicatorError: the group failed.
     """
+    table = plain_columns(table)  # Parquet knows no dictionary of views
 
     def prepare() -> Request[_Target]:
         if compression not in CODECS:
@@ -213,7 +216,7 @@ def _resolved(path: Path) -> tuple[Any, str]:
 def _check_schema(schema: pa.Schema, target: _Target, compression: str) -> None:
     """Whether Parquet has a form for all types: told by a file without rows."""
     try:
-        pq.write_table(schema.empty_table(), pa.BufferOutputStream(), compression=compression)
+        pq.write_table(empty_table(schema), pa.BufferOutputStream(), compression=compression)
     except pa.ArrowException as error:
         raise SchemaError(
             f"write_parquet: {shown(target.final)}: a column cannot be written as parquet: {error}"

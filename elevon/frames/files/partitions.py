@@ -20,6 +20,7 @@ from elevon.frames.files.csv import read_csv_partition
 from elevon.frames.files.paths import Path, Source, blamed, expand, is_local
 from elevon.frames.files.schemas import in_schema, one_schema
 from elevon.frames.files.shares import Piece, share
+from elevon.frames.schema.empty import empty_table
 
 Reader: TypeAlias = Callable[
     [list[Source], Sequence[str] | None, int, int, bool, int | None], pa.Table
@@ -113,7 +114,7 @@ def _read_parquet(
         for group in range(footer.metadata.num_row_groups)
     ]
     pieces = share([rows for _, _, rows in groups], rank, size)
-    tables = [schema.empty_table()]
+    tables = [empty_table(schema)]
     for number, own in groupby(pieces, key=lambda piece: groups[piece.unit][0]):
         cuts = [Piece(groups[cut.unit][1], cut.start, cut.stop) for cut in own]
         with blamed(sources[number], "parquet"):
@@ -177,7 +178,7 @@ def _read_arrow(
     units = [
         (number, batch) for number, (_, counts) in enumerate(files) for batch in range(len(counts))
     ]
-    tables = [schema.empty_table()]
+    tables = [empty_table(schema)]
     cuts = share([rows for _, counts in files for rows in counts], rank, size)
     for number, own in groupby(cuts, key=lambda cut: units[cut.unit][0]):
         wanted = {units[cut.unit][1]: cut for cut in own}

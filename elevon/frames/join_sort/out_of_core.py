@@ -27,6 +27,7 @@ from elevon.frames.join_sort.facts import JoinFacts, SortFacts
 from elevon.frames.join_sort.inputs import SPLITS_LEFT, SPLITS_RIGHT, JoinInputs, Side, SortInputs
 from elevon.frames.memory.budget import Counts, Portions, join_portions, sort_portions, trim
 from elevon.frames.memory.spill import Piece, Spill
+from elevon.frames.schema.empty import empty_table
 
 Parts = list[list[Piece]]
 
@@ -142,7 +143,7 @@ def _join_part(
 
 
 def _read(spill: Spill, pieces: Sequence[Piece], schema: pa.Schema) -> pa.Table:
-    return pa.concat_tables([schema.empty_table(), *map(spill.read, pieces)])
+    return pa.concat_tables([empty_table(schema), *map(spill.read, pieces)])
 
 
 def _batches(pieces: Sequence[Piece], most_bytes: int) -> list[list[Piece]]:
@@ -221,7 +222,7 @@ def _merge_range(
 
     def own_part(owner: int) -> pa.Table:
         tables = [spill.read(run[owner]) for run in runs if run[owner].rows]
-        return order.merge([schema.empty_table(), *tables], threads)
+        return order.merge([empty_table(schema), *tables], threads)
 
     kept = own_part(comm.rank)
     nothing: Array = np.empty(0, dtype=np.uint8)

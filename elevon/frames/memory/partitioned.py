@@ -20,6 +20,7 @@ from elevon.frames.exchange.packed import bytes_of, unpack
 from elevon.frames.exchange.shuffle import shuffle_rounds
 from elevon.frames.memory.budget import FEWEST_ROWS, MOST_PARTITIONS, trim
 from elevon.frames.memory.spill import Piece, Spill
+from elevon.frames.schema.empty import empty_table
 from elevon.frames.schema.kernel_errors import told
 
 #: What finding the equal rows of a table takes, as a multiple of its rows: keys in a plain form,
@@ -159,7 +160,7 @@ class KeyParts:
     def read(self, part: int) -> pa.Table:
         """All rows of one part, in the order in which they were written."""
         assert self._schema is not None, "nothing was written yet, not even no rows"
-        return pa.concat_tables([self._schema.empty_table(), *self.pieces(part)])
+        return pa.concat_tables([empty_table(self._schema), *self.pieces(part)])
 
     def pieces(self, part: int) -> Iterator[pa.Table]:
         """The rows of one part as they were written, one slice's after the other's."""

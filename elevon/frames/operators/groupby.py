@@ -21,7 +21,13 @@ from elevon.frames.aggregation.measures import check_aggregate, from_form, missi
 from elevon.frames.aggregation.partial_states import States
 from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.sort_groups import Groups, find_keys
-from elevon.frames.aggregation.value_orders import codes, is_ordered, shared_order
+from elevon.frames.aggregation.value_orders import (
+    codes,
+    in_order,
+    is_ordered,
+    ordered_type,
+    shared_order,
+)
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.partitioning import Layout, is_settled
@@ -157,7 +163,7 @@ class _Work:
                 else self.states.finish(states, wanted, self.table.schema)
             )
             if wanted.column in self.orders:
-                found = pa.chunked_array([self.orders[wanted.column].take(found.combine_chunks())])
+                found = in_order(found, self.orders[wanted.column])
             columns.append(from_form(found, self.schema.field(len(columns)).type))
         return pa.Table.from_arrays(columns, schema=self.schema)
 
@@ -203,19 +209,28 @@ def _by_their_orders(comm: Communicator, work: _Work) -> _Work:
     Collective where there is such a dictionary.
     """
     rows, aggregates, orders = work.table, list(work.aggregates), {}
+    schema = work.schema
     for number, one in enumerate(aggregates):
         column = rows.column(one.column)
         if one.function not in ("min", "max") or not is_ordered(column.type):
             continue
-        places = f"{one.column}\0places"
+        places, at = f"{one.column}\0places", len(work.on) + number
         if places not in orders:
-            orders[places] = shared_order(comm, column, one.column)
-            rows = rows.append_column(places, codes(column, orders[places]))
+            order = shared_order(comm, column, one.column)
+            orders[places] = order.cast(schema.field(at).type)
+            rows = rows.append_column(places, codes(column, order))
         aggregates[number] = Aggregate(one.name, places, one.function)
+        schema = schema.set(at, schema.field(at).with_type(ordered_type(orders[places])))
     if not orders:
         return work
-    states = States.of(rows.schema, aggregates)
-    return replace(work, table=rows, aggregates=tuple(aggregates), states=states, orders=orders)
+    return replace(
+        work,
+        table=rows,
+        aggregates=tuple(aggregates),
+        states=States.of(rows.schema, aggregates),
+        orders=orders,
+        schema=schema,
+    )
 
 
 def _consented(comm: Communicator, work: _Work, made: pa.Table) -> pa.Table:

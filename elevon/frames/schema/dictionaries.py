@@ -46,6 +46,13 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind if values is None else pa.dictionary(kind.index_type, values, kind.ordered)
 
 
+def unordered(kind: pa.DataType) -> pa.DataType:
+    """The type without an order of its dictionary's; of no dictionary, the type itself."""
+    if not t.is_dictionary(kind):
+        return kind
+    return pa.dictionary(kind.index_type, kind.value_type, ordered=False)
+
+
 def as_dictionary(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.ChunkedArray[Any]:
     """A plain column of the dictionary's values as that dictionary, unordered.
 

@@ -20,7 +20,7 @@ import pyarrow.types as t
 
 from elevon import _native
 from elevon.errors import DescriptionError, ResourceError, SchemaError
-from elevon.frames.schema.dictionaries import as_dictionary
+from elevon.frames.schema.dictionaries import as_dictionary, unordered
 from elevon.frames.schema.kernel_errors import told
 from elevon.frames.schema.key_types import common_key_type, is_carried_type
 from elevon.model.operations import HOWS
@@ -255,7 +255,9 @@ class _Columns:
         left = self.left.field(self.left_on[number])
         right = self.right.field(self.right_on[number])
         kinds = {"inner": left.type, "left": left.type, "right": right.type}
-        return pa.field(left.name, kinds.get(self.how, self.types[number]))
+        kind = kinds.get(self.how, self.types[number])
+        # What was compared as plain values knows no order of its own any more.
+        return pa.field(left.name, kind if kind == self.types[number] else unordered(kind))
 
 
 def _check_request(left_on: Sequence[str], right_on: Sequence[str], how: str) -> None:
