@@ -1,4 +1,4 @@
-// Hands tables out as Arrow C streams. Before it: table. After it: bindings' capsules.
+// Hands tables out as Arrow C streams.
 
 #include <algorithm>
 #include <cerrno>

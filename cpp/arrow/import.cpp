@@ -1,4 +1,4 @@
-// Lays arrays over foreign memory. Before it: c_data, type. After it: validate, table.
+// Lays arrays over foreign memory.
 //
 // What is checked here is what the C structs say about themselves: counts, sizes, missing buffers.
 // What the buffers contain (offsets, indices, views) is checked by validate.

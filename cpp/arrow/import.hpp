@@ -1,5 +1,4 @@
 // The steps of import, shared with whoever lays arrays over memory that is not ours.
-// Before it: view. After it: table.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Tables from streams and arrays. Before it: import, validate. After it: bindings and kernels.
+// Tables from streams and arrays.
 
 #include "arrow/table.hpp"
 

@@ -1,5 +1,4 @@
 // Tables in and out by the Arrow C stream interface; the border where foreign data is checked.
-// Before it: view. After it: the kernels take and return Table; bindings wrap it for Python.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Parses Arrow's format strings and writes them back. Before it: c_data. After it: view.
+// Parses Arrow's format strings and writes them back.
 
 #include "arrow/type.hpp"
 

@@ -1,5 +1,5 @@
-// What a column is: the Arrow type as parsed from a format string, and the field around it.
-// Before it: c_data. After it: view (arrays of these types). Values are immutable and shared.
+// What a column is: the Arrow type as parsed from a format string, and the field around it. Values
+// are immutable and shared.
 #pragma once
 
 #include <cstdint>

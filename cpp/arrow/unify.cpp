@@ -1,4 +1,4 @@
-// Unifies the dictionaries of a column's chunks. Before it: view. After it: Column.
+// Unifies the dictionaries of a column's chunks.
 
 #include "arrow/unify.hpp"
 

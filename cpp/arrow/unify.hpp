@@ -1,5 +1,4 @@
 // One dictionary for all chunks of a column, so that indices compare across chunks.
-// Before it: view's Array. After it: Column's constructor, its only caller.
 #pragma once
 
 #include <vector>

@@ -1,5 +1,4 @@
 // Checks what an array's buffers contain, so that kernels may index without checks.
-// Before it: import (or unpack) has checked counts and sizes. After it: every kernel.
 
 #include <algorithm>
 #include <cstring>

@@ -1,4 +1,4 @@
-// Columns out of chunks, slices, and arrays that kernels made. Before it: type, unify.
+// Columns out of chunks, slices, and arrays that kernels made.
 
 #include "arrow/view.hpp"
 

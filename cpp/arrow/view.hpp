@@ -1,5 +1,4 @@
 // Arrays as the kernels see them: validated on entry, typed, immutable, sharing their memory.
-// Before it: type. After it: table (import and export), and every kernel.
 //
 // Array is one chunk; Column is the chunks of one field. The same values stand for what came in
 // by the C interface, what lies in a received message and what a kernel made: `owners` keep the

@@ -1,4 +1,4 @@
-// PyCapsules in and out. Before it: arrow. After it: register_*.cpp.
+// PyCapsules in and out.
 
 #include "bindings/capsule.hpp"
 

@@ -1,6 +1,4 @@
 // Arrow's PyCapsule protocol, both ways, and the Python face of a table.
-// Before it: arrow. After it: every register_*.cpp takes an object, calls a kernel, returns a
-// Table.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,4 +1,4 @@
-// Registers the join kernel. Before it: bindings/capsule. Signatures: elevon/_native.pyi.
+// Registers the join kernel. Signatures: elevon/_native.pyi.
 
 #include <pybind11/stl.h>
 

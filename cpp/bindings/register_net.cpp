@@ -1,5 +1,4 @@
-// Registers Mesh and Group: collectives over connected sockets. Before it: net/reductions.
-// Signatures: elevon/_native.pyi.
+// Registers Mesh and Group: collectives over connected sockets. Signatures: elevon/_native.pyi.
 
 #include <pybind11/stl.h>
 

@@ -1,4 +1,4 @@
-// Registers sort and merge. Before it: bindings/capsule. Signatures: elevon/_native.pyi.
+// Registers sort and merge. Signatures: elevon/_native.pyi.
 
 #include <pybind11/stl.h>
 

@@ -1,5 +1,4 @@
 // Collectives over a mesh: what members pass is checked, the algorithm chosen and carried out.
-// Before it: schedule and costs. After it: bindings.
 //
 // Rows lie one after another, by rank. Every function throws GroupFailed; sizes and roots that
 // cannot be are std::invalid_argument.

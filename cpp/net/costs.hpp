@@ -1,6 +1,4 @@
 // What messages cost between the members of a group, and which algorithm that makes the cheapest.
-// Before it: frame. After it: mesh finds out the costs and has the members agree on them;
-// collectives choose.
 //
 // A message is under way for alpha seconds, keeps each end busy for an overhead and takes beta for
 // each byte: LogGP (Alexandrov et al., 1995), without its gap. Several messages at once are under

@@ -1,4 +1,4 @@
-// Why a group can do nothing more. Before it: nothing. After it: all of net.
+// Why a group can do nothing more.
 #pragma once
 
 #include <cstdint>

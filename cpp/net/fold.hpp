@@ -1,5 +1,4 @@
-// Reductions of plain numbers in memory. Before it: nothing. After it: reductions fold with it what
-// the members have sent.
+// Reductions of plain numbers in memory.
 //
 // From the left, in the order of the rows, whatever the algorithm that brought them: a sum of
 // floats then has the same bits on every rank, every time, and as numpy makes it. Integers wrap

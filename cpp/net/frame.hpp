@@ -1,4 +1,4 @@
-// What lies on the wire between two ranks. Before it: nothing. After it: link and group.
+// What lies on the wire between two ranks.
 //
 // A message is one or more frames, each a header and at most kChunkBytes of payload, so that a
 // notice can overtake a large message and a sender that gives up never owes more than one chunk.

@@ -1,6 +1,4 @@
 // One group as a tag space over the mesh: matches what arrives with what is waited for.
-// Before it: message and failure. After it: mesh guards it with its lock and does all input and
-// output; collectives call it by number.
 #pragma once
 
 #include <chrono>

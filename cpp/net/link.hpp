@@ -1,5 +1,4 @@
 // One connected stream socket to a peer: cuts messages into frames and puts them together again.
-// Before it: frame and message. After it: mesh owns one for each peer and decides what is sent.
 //
 // Nothing here blocks. A link that is lost stays so; its reason is what the groups report.
 #pragma once

@@ -1,5 +1,5 @@
 // Reading the memory of a peer on the same host: one copy, by the kernel, instead of two through a
-// socket. Before it: nothing. After it: link offers large messages, mesh takes them.
+// socket.
 //
 // An offer says where a message lies, and where a word lies that holds the offer's token for as
 // long as the message may be read. The reader looks at the word after it has copied: if the token

@@ -1,5 +1,4 @@
 // The connected sockets of one rank, and the one loop that moves everything over them.
-// Before it: link and group. After it: collectives build rounds and call `run`; bindings hold it.
 //
 // There is no thread that makes progress: the thread that waits moves the bytes of all calls.
 // Several threads may wait at once. Two small exceptions: what a failed call leaves half sent is

@@ -1,5 +1,4 @@
-// Messages under way, on both ends. Before it: frame. After it: link moves them, group matches
-// them.
+// Messages under way, on both ends.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,4 @@
-// Reductions over a mesh: what the members pass is folded in the order of their ranks. Before it:
-// collectives and fold. After it: bindings.
+// Reductions over a mesh: what the members pass is folded in the order of their ranks.
 //
 // Small arrays are collected whole by whoever needs the result. Of large ones each member gets one
 // slice from everybody, folds it and hands it on, so every element is folded once and 2 (P - 1) / P

@@ -1,5 +1,4 @@
 // How data go round among the members of a group: rounds for a mesh, one algorithm at a time.
-// Before it: mesh. After it: collectives and reductions choose from these and run what they got.
 #pragma once
 
 #include <cstddef>

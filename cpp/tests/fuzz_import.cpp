@@ -1,5 +1,4 @@
 // Fuzz target for whatever comes in from outside: Arrow streams, and the messages of other ranks.
-// Before it: hostile_stream. After it: scripts/sanitize builds it with the sanitizers.
 //
 // Any input ends in one of two ways: it is refused with std::invalid_argument, or all kernels run
 // on it. A crash, a sanitizer's report, another exception or a struct that was not released is a

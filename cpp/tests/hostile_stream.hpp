@@ -1,5 +1,4 @@
 // Arrow streams made of arbitrary bytes: sometimes well formed, mostly with one thing wrong.
-// Before it: the C structs alone, so that nothing of the import is trusted. After it: fuzz_import.
 //
 // The C interface carries no buffer sizes: a consumer has to believe that a buffer holds what
 // length and offset ask for. So every buffer here has exactly that size, in memory of its own,

@@ -1,4 +1,4 @@
-// Words of bitmaps. Before it: nothing. After it: gather, pack, scatter.
+// Words of bitmaps.
 #pragma once
 
 #include <cstdint>

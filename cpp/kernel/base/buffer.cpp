@@ -1,4 +1,4 @@
-// Small buffers from the heap, large ones from the pool. Before it: page_pool.
+// Small buffers from the heap, large ones from the pool.
 
 #include "kernel/base/buffer.hpp"
 

@@ -1,5 +1,4 @@
 // Memory of the kernels: 64-byte aligned, in huge pages when large, reused between calls.
-// Before it: page_pool. After it: every kernel; arrow::Memory carries such a buffer into a result.
 //
 // Freed large buffers stay in one process-wide pool of at most config::kPoolBytes. Content of a new
 // buffer is unspecified; at least one cache line after its end may be read and written.

@@ -1,5 +1,4 @@
-// Half-precision numbers as doubles: C++20 has no such type. Before it: nothing. After it: hash,
-// and whoever compares float16 keys.
+// Half-precision numbers as doubles: C++20 has no such type.
 #pragma once
 
 #include <bit>

@@ -1,5 +1,5 @@
 // Idle memory of large buffers: kept for the next ones, because page faults on fresh memory cost
-// more than the kernels themselves. Before it: config. After it: buffer.
+// more than the kernels themselves.
 //
 // What is idle is bounded (config::kPoolBytes), and the system may take it back when memory gets
 // short: it is marked as free (MADV_FREE). A buffer that no idle one fits is put together from the

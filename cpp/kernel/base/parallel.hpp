@@ -1,5 +1,4 @@
 // Runs one function on T threads: the only place where the kernels make threads.
-// Before it: config. After it: every kernel that takes `threads`.
 #pragma once
 
 #include <algorithm>

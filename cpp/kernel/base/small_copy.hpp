@@ -1,4 +1,4 @@
-// Copies that are mostly short. Before it: nothing. After it: gather_bytes, scatter_strings.
+// Copies that are mostly short.
 #pragma once
 
 #include <cstddef>

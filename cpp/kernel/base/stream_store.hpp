@@ -1,5 +1,5 @@
 // Stores past the caches, for results that are larger than they: without them every line of the
-// target is read before it is overwritten. Before it: nothing. After it: scatter.
+// target is read before it is overwritten.
 #pragma once
 
 #include <bit>

@@ -1,4 +1,4 @@
-// Cuts away what rows do not use. Before it: gather. After it: pack.
+// Cuts away what rows do not use.
 
 #include "kernel/exchange/compact.hpp"
 

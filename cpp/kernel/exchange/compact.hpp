@@ -1,5 +1,5 @@
 // Pieces of arrays without what their rows do not use: children cut to the rows, list views in
-// order, dictionaries without idle entries. Before it: gather. After it: pack.
+// order, dictionaries without idle entries.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Plans and writes frames. Before it: message.hpp. After it: pack, partition.
+// Plans and writes frames.
 
 #include "kernel/exchange/message.hpp"
 

@@ -1,5 +1,4 @@
 // The form of a packed message, private to pack and unpack of one version.
-// Before it: arrow views, buffer. After it: pack and partition (writers), unpack (the reader).
 //
 // A message is one frame or more (more only where 32-bit offsets would overflow in one). A frame
 // is a header, a table of nodes, a table of buffers, and the buffers, each at a multiple of 64

@@ -1,5 +1,4 @@
 // Packs slices of tables: a frame is planned by walking the types, then filled buffer by buffer.
-// Before it: pack.hpp. After it: bindings, partition.
 
 #include "kernel/exchange/pack.hpp"
 

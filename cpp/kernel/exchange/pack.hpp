@@ -1,5 +1,4 @@
-// Packs rows that lie next to each other into one message. Before it: message, gather.
-// After it: bindings; partition packs nested columns with it.
+// Packs rows that lie next to each other into one message.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Moves offsets and strings of slices. Before it: message. After it: pack.
+// Moves offsets and strings of slices.
 
 #include "kernel/exchange/pack_bytes.hpp"
 

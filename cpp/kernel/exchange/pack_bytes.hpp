@@ -1,4 +1,4 @@
-// The parts of pack that move offsets and strings. Before it: message. After it: pack.
+// The parts of pack that move offsets and strings.
 #pragma once
 
 #include <cstddef>

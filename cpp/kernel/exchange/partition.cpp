@@ -1,5 +1,4 @@
 // Partition: number the rows, plan each partition's frame exactly, then move every column.
-// Before it: row_map, scatter. After it: bindings.
 
 #include "kernel/exchange/partition.hpp"
 

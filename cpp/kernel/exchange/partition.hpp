@@ -1,6 +1,5 @@
 // Splits a table into packed messages, by the hash of its keys or by given numbers, each value
-// written once, straight into its message. Before it: hash, message. After it: bindings; the
-// distributed operators send the messages.
+// written once, straight into its message.
 #pragma once
 
 #include <cstdint>

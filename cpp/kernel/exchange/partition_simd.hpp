@@ -1,5 +1,4 @@
 // The loops of a partition by hash, with wider vectors where the processor has them.
-// Before it: simd. After it: partition, scatter_values.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Counts the rows of each partition and sorts them block by block. Before it: row_map.hpp.
+// Counts the rows of each partition and sorts them block by block.
 
 #include "kernel/exchange/row_map.hpp"
 

@@ -1,5 +1,4 @@
-// Which partition each row goes to, and where in it. Before it: parallel. After it: scatter,
-// partition.
+// Which partition each row goes to, and where in it.
 #pragma once
 
 #include <cstdint>

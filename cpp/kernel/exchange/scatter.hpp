@@ -1,5 +1,4 @@
-// Moves the columns of a table into the frames of its partitions. Before it: row_map, message.
-// After it: partition.
+// Moves the columns of a table into the frames of its partitions.
 //
 // One scatterer per column goes through these steps, in this order: measure (by all workers, where
 // sizes depend on the values), plan (each partition's frame), place (frames have memory), scatter

@@ -1,5 +1,4 @@
 // Scatters what cannot be written piece by piece: gathered for each partition, then packed.
-// Before it: scatter.hpp, gather, pack.
 
 #include <stdexcept>
 #include <utility>

@@ -1,5 +1,4 @@
 // Scatters strings: sizes are summed first, so that each worker knows where its bytes go.
-// Before it: scatter.hpp.
 
 #include <cstring>
 

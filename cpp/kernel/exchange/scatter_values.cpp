@@ -1,4 +1,4 @@
-// Scatters fixed-width values, bits and null bitmaps. Before it: scatter.hpp, partition_simd.
+// Scatters fixed-width values, bits and null bitmaps.
 
 #include <algorithm>
 #include <array>

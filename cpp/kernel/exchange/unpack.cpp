@@ -1,5 +1,4 @@
 // Reads packed messages, which may come from anywhere: nothing in them is believed unchecked.
-// Before it: message.hpp. After it: bindings.
 
 #include <bit>
 #include <cstring>

@@ -1,4 +1,4 @@
-// Finds bounds in vector registers as wide as the machine has. Before it: words.
+// Finds bounds in vector registers as wide as the machine has.
 
 #include "kernel/join/bounds.hpp"
 

@@ -1,4 +1,4 @@
-// Smallest and largest of many words, at the speed of memory. Before it: words (their bounds).
+// Smallest and largest of many words, at the speed of memory.
 #pragma once
 
 #include <cstdint>

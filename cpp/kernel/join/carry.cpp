@@ -1,4 +1,4 @@
-// Gathers by match, for every fixed width. Before it: scatter, stream.
+// Gathers by match, for every fixed width.
 
 #include "kernel/join/carry.hpp"
 

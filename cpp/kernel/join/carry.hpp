@@ -1,5 +1,4 @@
-// Values of one side in the order of the result, from a column in the order of partitions. Before
-// it: scatter, match. After it: output.
+// Values of one side in the order of the result, from a column in the order of partitions.
 #pragma once
 
 #include "arrow/view.hpp"

@@ -1,5 +1,5 @@
 // A key column out of the codes that were partitioned: they are in cache, the column itself would
-// have to be carried again. Before it: partition, match. After it: output.
+// have to be carried again.
 #pragma once
 
 #include <cstdint>

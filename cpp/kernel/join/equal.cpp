@@ -1,4 +1,4 @@
-// One comparison per physical form of a pair of columns. Before it: readers.
+// One comparison per physical form of a pair of columns.
 
 #include "kernel/join/equal.hpp"
 

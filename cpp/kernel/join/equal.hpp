@@ -1,5 +1,4 @@
-// Whether key rows are equal, for keys whose codes are only hashes. Before it: arrow views, readers
-// (one zero, one NaN). After it: match compares what has equal codes.
+// Whether key rows are equal, for keys whose codes are only hashes.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The join as a whole, phase by phase. Before it: every join_*.hpp. After it: bindings.
+// The join as a whole, phase by phase.
 
 #include "kernel/join/join.hpp"
 

@@ -1,7 +1,6 @@
-// Hash join of two tables, all in memory of one process.
-// Before it: arrow tables; both sides' keys were brought to one type by the caller. After it:
-// bindings. The phases, one file each: words and keys (columns to 64-bit codes), plan, partition
-// (both sides to cache-sized parts), table and match (build and probe), output (columns).
+// Hash join of two tables, all in memory of one process. The phases, one file each: words and keys
+// (columns to 64-bit codes), plan, partition (both sides to cache-sized parts), table and match
+// (build and probe), output (columns).
 //
 // The scheme is that of the radix join (Manegold, Boncz, Kersten 2002; Balkesen et al. 2013), with
 // payload columns carried through the partitioning one by one ("gather from transformed rows",

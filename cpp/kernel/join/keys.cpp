@@ -1,4 +1,4 @@
-// Chooses exact codes or hashes, and reads either block by block. Before it: words, hash, equal.
+// Chooses exact codes or hashes, and reads either block by block.
 
 #include "kernel/join/keys.hpp"
 

@@ -1,5 +1,4 @@
-// The keys of both sides as one 64-bit code per row. Before it: words, hash, equal. After it: plan,
-// partition and match, which know codes only.
+// The keys of both sides as one 64-bit code per row.
 //
 // Keys whose words fit 64 bits together (after each column is reduced to the range that both sides
 // share) get exact codes: equal codes mean equal keys. All others get hashes, and whoever matches

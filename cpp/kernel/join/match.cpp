@@ -1,4 +1,4 @@
-// Deals partitions out to threads and puts their segments in order. Before it: probe.
+// Deals partitions out to threads and puts their segments in order.
 
 #include "kernel/join/match.hpp"
 

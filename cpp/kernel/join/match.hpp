@@ -1,5 +1,4 @@
-// All matches of two sides: partition by partition, on all threads. Before it: partition, probe.
-// After it: output turns the pairs into columns.
+// All matches of two sides: partition by partition, on all threads.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +21,7 @@ struct Matches {
   OwnedArray<std::uint8_t> probe_matched;
 };
 
-// Instantiated in join_match.cpp for every scheme and index.
+// Instantiated in match.cpp for every scheme and index.
 template <typename Scheme, typename Index>
 [[nodiscard]] Matches<Index> match_sides(const Side<Scheme, Index>& probe,
                                          const Side<Scheme, Index>& build, const Scheme& scheme,

@@ -1,4 +1,4 @@
-// Columns by side, coalesced keys, rows of existence joins. Before it: carry, stream, take.
+// Columns by side, coalesced keys, rows of existence joins.
 
 #include "kernel/join/output.hpp"
 

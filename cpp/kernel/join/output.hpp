@@ -1,4 +1,4 @@
-// The columns of the result from the matches. Before it: match, carry, take. After it: join.
+// The columns of the result from the matches.
 #pragma once
 
 #include <cstdint>

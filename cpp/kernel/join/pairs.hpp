@@ -1,5 +1,4 @@
 // Lists of matches as they are found: pairs of positions, in segments of one partition each.
-// Before it: buffer. After it: match fills them, output reads them segment by segment.
 #pragma once
 
 #include <algorithm>

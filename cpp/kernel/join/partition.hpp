@@ -1,6 +1,4 @@
-// Both sides in partitions: where every row goes, and what is kept of its code there. Before it:
-// plan (the schemes). After it: match reads the kept codes, output carries payload columns after
-// them.
+// Both sides in partitions: where every row goes, and what is kept of its code there.
 //
 // The counts come first, so that every partition has its exact place; then each thread moves its
 // own rows, in order. Plain stores beat write combining up to 512 partitions here, because the

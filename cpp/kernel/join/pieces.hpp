@@ -1,5 +1,4 @@
 // Walks a range of rows of a chunked column, piece by piece: each piece lies in one chunk.
-// Before it: arrow views, parallel. After it: every phase of the join that reads columns.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Sizes partitions and slots. Before it: keys, join_config.
+// Sizes partitions and slots.
 
 #include "kernel/join/plan.hpp"
 

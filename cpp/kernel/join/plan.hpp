@@ -1,5 +1,5 @@
-// How two sides of given sizes and codes are joined: which side is built, into how many
-// partitions, and how a code finds its slot. Before it: keys. After it: partition and match.
+// How two sides of given sizes and codes are joined: which side is built, into how many partitions,
+// and how a code finds its slot.
 #pragma once
 
 #include <algorithm>

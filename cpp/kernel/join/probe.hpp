@@ -1,5 +1,4 @@
-// Probes the slot table of one partition and writes the pairs that match. Before it: table, pairs,
-// equal. After it: match runs one Prober per thread.
+// Probes the slot table of one partition and writes the pairs that match.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Reads integers, floats, bools, short strings, decimals and dictionary numbers. Before it: words.
+// Reads integers, floats, bools, short strings, decimals and dictionary numbers.
 
 #include "kernel/join/readers.hpp"
 

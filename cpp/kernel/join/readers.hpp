@@ -1,4 +1,4 @@
-// The word readers, one per physical form of a key column. Before it: words (the interface).
+// The word readers, one per physical form of a key column.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// Scatters values, strings and validity. Before it: partition.
+// Scatters values, strings and validity.
 
 #include "kernel/join/scatter.hpp"
 

@@ -1,6 +1,5 @@
 // Whole columns in the order of partitions: scattered like the keys, so that a partition's values
-// are read from cache, not from all over memory. Before it: partition. After it: match compares
-// keys in this order, output gathers from it.
+// are read from cache, not from all over memory.
 #pragma once
 
 #include <span>

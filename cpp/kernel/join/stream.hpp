@@ -1,5 +1,4 @@
-// Writes the rows of a result, segment by segment, on all threads. Before it: pairs. After it:
-// output: every fixed-width result column, its validity and its row numbers go through here.
+// Writes the rows of a result, segment by segment, on all threads.
 #pragma once
 
 #if defined(__x86_64__)

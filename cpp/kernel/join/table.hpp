@@ -1,5 +1,5 @@
 // The build side of one partition, sorted by slot: a counting sort in place of chains, so that the
-// rows of one slot lie side by side. Before it: partition. After it: match probes it.
+// rows of one slot lie side by side.
 #pragma once
 
 #include <algorithm>

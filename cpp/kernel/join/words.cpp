@@ -1,4 +1,4 @@
-// Finds a common form for both columns of a pair, and its bounds. Before it: readers, bounds.
+// Finds a common form for both columns of a pair, and its bounds.
 
 #include "kernel/join/words.hpp"
 

@@ -1,6 +1,5 @@
 // One pair of key columns as 64-bit words: equal values have equal words and unlike values unlike
-// ones, on both sides. Before it: arrow views, take (dictionaries). After it: keys (words of all
-// pairs to one code).
+// ones, on both sides.
 //
 // Words exist for integers of all widths, dates, times, floats (one zero, one NaN), bools, fixed
 // bytes of up to 8, strings of up to 7 bytes or that a prefix code tells apart, decimals whose

@@ -1,4 +1,4 @@
-// Hashes key rows block by block. Before it: arrow views. After it: partition, join.
+// Hashes key rows block by block.
 
 #include "kernel/keys/hash.hpp"
 

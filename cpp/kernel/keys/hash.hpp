@@ -1,5 +1,4 @@
 // Hashes of key rows: by value, strongly mixed, the same on every machine and in every version.
-// Before it: arrow views. After it: partition, join.
 //
 // Equal values hash equal whatever their form: integers (and bool, dates, times) of every width
 // as int64, float16/32/64 as double with one zero and one NaN, utf8/large_utf8/views/binary and

@@ -1,5 +1,5 @@
 // The loop of a row's hash over several key columns, with wider vectors where the processor has
-// them. Before it: simd. After it: hash.
+// them.
 #pragma once
 
 #include <cstdint>

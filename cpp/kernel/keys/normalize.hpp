@@ -1,5 +1,4 @@
 // The order of key rows as one word per row: the codes of the keys side by side.
-// Before it: normalize_key. After it: sort, merge.
 //
 // Words decide as far as 64 bits reach. What they leave open (a second wide key, the rest of
 // a long string) is decided key by key and depth by depth, for tied rows only.

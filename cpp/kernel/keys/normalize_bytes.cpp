@@ -1,5 +1,4 @@
 // Codes of utf8, binary and fixed-size binary keys.
-// Before it: normalize_key, prefix_columns. After it: normalize.
 //
 // Depth 0 is a code of the first bytes after the prefix that all values share.
 // Ties go deeper: each further code is the next seven bytes and how many of them there are,

@@ -1,5 +1,4 @@
 // Codes of dictionary keys: the rank of the value that an index stands for.
-// Before it: normalize_key; the sort that gives the ranks is passed in. After it: normalize.
 
 #include <array>
 #include <bit>

@@ -1,5 +1,4 @@
 // Codes of fixed-width keys: integers, floats, bool, dates and times, decimals; null flags.
-// Before it: normalize_key. After it: normalize.
 
 #include <bit>
 #include <limits>

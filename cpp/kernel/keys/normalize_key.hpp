@@ -1,5 +1,4 @@
 // One key column as unsigned numbers whose order is the order of its values.
-// Before it: arrow views. After it: normalize (several keys packed into one word).
 //
 // Nulls and the direction are in the code already, so everything behind this line only ever
 // compares unsigned numbers. A code spends the bits that vary and no more: a column of values in

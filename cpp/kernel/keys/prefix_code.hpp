@@ -1,6 +1,6 @@
 // What the first bytes of values are made of, and a code of them that orders alike: the bytes are
 // digits, in a base as large as their range (10 for digits, 26 for lower-case letters), so that one
-// word holds 8 to 16 of them. Before it: nothing. After it: prefix_columns.
+// word holds 8 to 16 of them.
 #pragma once
 
 #include <algorithm>

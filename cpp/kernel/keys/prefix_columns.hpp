@@ -1,5 +1,4 @@
-// Prefix codes of whole columns of utf8, binary and fixed-size binary. Before it: prefix_code.
-// After it: normalize_bytes (sort), join_words.
+// Prefix codes of whole columns of utf8, binary and fixed-size binary.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // The loops of prefix codes over plain strings, for processors with AVX-512: a load that leaves out
 // what is not a value's own needs no branch on its length, and a code is a few multiplications of
-// all its places at once. Before it: prefix_code. After it: prefix_columns.
+// all its places at once.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Which bucket a row belongs to: ranges of words in ascending order, each of about as many rows
-// as a core sorts in its cache. Before it: normalize. After it: sort_scatter, sort_local.
+// Which bucket a row belongs to: ranges of words in ascending order, each of about as many rows as
+// a core sorts in its cache.
 #pragma once
 
 #include <cstdint>

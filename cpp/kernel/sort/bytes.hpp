@@ -1,6 +1,5 @@
 // Columns of utf8 and binary on their way to the result: bytes to their buckets first, then to
 // their places. Reading each value where it lies would wait for memory once a row.
-// Before it: sort_route. After it: sort_columns.
 #pragma once
 
 #include <optional>

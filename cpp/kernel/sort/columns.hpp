@@ -1,4 +1,4 @@
-// The columns of the result. Before it: sort_route, sort_bytes. After it: sort, merge.
+// The columns of the result.
 //
 // Values go the way of the words: to their bucket, then to their place in it, two passes of
 // sequential memory traffic instead of one random read per value. Types that do not lie in one

@@ -1,5 +1,4 @@
 // Values of a bucket in sorted order: random reads within the cache, sequential writes.
-// Before it: sort_stream. After it: sort_columns, merge.
 #pragma once
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // Sorts the rows of one bucket by their words, in cache: radix passes over items that hold the
 // word's code and, below it, the row's index in the bucket. Stable, because equal codes keep the
-// order of their indices. Before it: sort_scatter. After it: sort_order, merge.
+// order of their indices.
 #pragma once
 
 #include <array>

@@ -1,8 +1,8 @@
-// Stable merge of sorted tables. Before it: normalize, merge_pieces. After it: bindings.
+// Stable merge of sorted tables.
 //
 // The tables become one with borders between runs; the runs are cut at common keys into pieces
 // that fit a core's cache (merge_pieces), and each piece is brought into order there, by the
-// same code that sorts a bucket (merge_order, sort_columns). Any number of runs costs the same
+// same code that sorts a bucket (merge_order, columns). Any number of runs costs the same
 // two passes over memory.
 #pragma once
 

@@ -1,5 +1,4 @@
 // The merged order of sorted runs: piece by piece, where in its piece each row was.
-// Before it: merge_pieces, sort_local, sort_writer. After it: sort_columns.
 #pragma once
 
 #include <span>

@@ -1,6 +1,5 @@
-// Cuts sorted runs into pieces that merge on their own: each of about as many rows as a core
-// merges in its cache, and all of a piece's rows before all of the next one's.
-// Before it: normalize. After it: merge_order, sort_columns.
+// Cuts sorted runs into pieces that merge on their own: each of about as many rows as a core merges
+// in its cache, and all of a piece's rows before all of the next one's.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,4 @@
 // The sorted order of a table's rows: words to their buckets, buckets sorted one by one.
-// Before it: sort_buckets, sort_writer. After it: sort_columns.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,4 @@
 // Whether the rows are in order already, or in reverse: found out before anything is moved.
-// Before it: normalize. After it: sort.
 #pragma once
 
 #include <cstdint>

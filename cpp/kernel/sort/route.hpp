@@ -1,6 +1,5 @@
 // The ways by which values reach their places in the result: through buckets (sort) or from the
-// segments of a piece (merge). Before it: sort_scatter, sort_gather, merge_pieces.
-// After it: sort_columns, sort_bytes.
+// segments of a piece (merge).
 //
 // feed(sink, rows) hands the values of consecutive rows to sink.add(count, value), where value(i)
 // is the i-th of them: one function per column serves both ways.

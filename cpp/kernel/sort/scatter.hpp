@@ -1,5 +1,4 @@
 // Moves values to their buckets, keeping their order: one sequential read, one write per value.
-// Before it: sort_buckets. After it: sort_local (words), sort_output (columns).
 #pragma once
 
 #include <cstdint>

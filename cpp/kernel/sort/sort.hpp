@@ -1,8 +1,8 @@
-// Stable sort of a table by several keys. Before it: normalize, take. After it: bindings.
+// Stable sort of a table by several keys.
 //
 // An MSD radix sort in one step out of cache and the rest inside: keys become words (normalize),
-// rows are dealt to buckets by the highest bits of their words (sort_buckets, sort_scatter), each
-// bucket is sorted in cache (sort_local, sort_ties), and the columns follow (sort_columns).
+// rows are dealt to buckets by the highest bits of their words (buckets, scatter), each
+// bucket is sorted in cache (local, ties), and the columns follow (columns).
 // Source of the scheme: O. Polychroniou, K. Ross, "A comprehensive study of main-memory
 // partitioning and its application to large-scale comparison- and radix-sort", SIGMOD 2014.
 #pragma once

@@ -1,6 +1,5 @@
-// Stores that go past the caches, for results that nobody reads before they would be evicted:
-// the memory is not read first, which saves a third of the traffic.
-// Before it: nothing. After it: sort_scatter, sort_gather.
+// Stores that go past the caches, for results that nobody reads before they would be evicted: the
+// memory is not read first, which saves a third of the traffic.
 #pragma once
 
 #include <algorithm>

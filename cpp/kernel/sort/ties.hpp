@@ -1,5 +1,4 @@
 // Settles what words leave open: runs of rows with equal words, by the rest of their keys.
-// Before it: sort_local. After it: sort_writer.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,4 @@
-// Writes a bucket's order down once its words are sorted. Before it: sort_local, sort_ties.
-// After it: sort_order, merge_order.
+// Writes a bucket's order down once its words are sorted.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// The parts of `gather`, one per family of layouts. Before it: take.hpp's Rows. After it: take.cpp.
+// The parts of `gather`, one per family of layouts.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,4 @@
 // Gathers utf8 and binary with offsets: sizes first, so that the bytes are written once, in place.
-// Before it: gather.hpp.
 
 #include <algorithm>
 #include <utility>

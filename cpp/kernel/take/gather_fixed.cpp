@@ -1,4 +1,4 @@
-// Gathers fixed-width values, bits, views and null bitmaps. Before it: gather.hpp.
+// Gathers fixed-width values, bits, views and null bitmaps.
 
 #include <array>
 #include <bit>

@@ -1,5 +1,4 @@
 // Gathers lists, fixed-size lists and structs: rows of the parent become rows of the children.
-// Before it: gather.hpp. After it: gather_array, which it calls for the children.
 
 #include <memory>
 #include <utility>

@@ -1,4 +1,4 @@
-// Reads a caller's row numbers, checked. Before it: arrow views. After it: take's binding.
+// Reads a caller's row numbers, checked.
 
 #include "kernel/take/indices.hpp"
 

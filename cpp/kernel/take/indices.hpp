@@ -1,4 +1,4 @@
-// Row numbers that a caller brings as a column. Before it: arrow views. After it: take's binding.
+// Row numbers that a caller brings as a column.
 #pragma once
 
 #include "arrow/view.hpp"

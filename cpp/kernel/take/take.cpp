@@ -1,5 +1,4 @@
 // Gathers columns and tables: chooses the way by layout, and cuts where 32-bit offsets end.
-// Before it: gather. After it: join, sort, merge, bindings.
 
 #include "kernel/take/take.hpp"
 

@@ -1,5 +1,4 @@
 // Rows of a column or a table by their numbers: the last step of join, sort and take.
-// Before it: arrow views, buffer, parallel. After it: join, sort, merge, partition (nested types).
 #pragma once
 
 #include <cstdint>
