@@ -29,11 +29,9 @@ from elevon.agent.scheduling.events import (
     EndTask,
     Event,
     PartEnded,
-    RankGone,
     RepairWorld,
     StartGang,
     TimedOut,
-    WorldGone,
 )
 from elevon.agent.scheduling.scheduler import Scheduler
 from elevon.agent.timers import Timers
@@ -115,7 +113,6 @@ class Reactor:
             status=self._pilot_changed,
             clock=clock,
         )
-        self._running: dict[RankId, tuple[TaskId, int]] = {}
         self._awaiting_repair: set[RankId] = set()
         self._state = PilotState.STARTING
         self._history = History()
@@ -173,7 +170,7 @@ class Reactor:
 
     def _end(self) -> None:
         for process in self._world.ranks:
-            busy = process.hello.rank in self._running
+            busy = self._scheduler.work_of(process.hello.rank) is not None
             self._endpoints.ranks.send(process.control if busy else process.work, Exit())
         self._world.stop(grace_s=1.0)
         self._tell_clients_of_the_end()
@@ -261,8 +258,6 @@ class Reactor:
         rank = RankId(int(number))
         if int(world) != self._world.number or rank not in self._world.ranks:
             return  # a late word from a world that is gone
-        if self._running.get(rank) == (message.task, message.attempt):
-            del self._running[rank]
         self._step(PartEnded(message.task, message.attempt, rank, message.outcome, now))
 
     def _refuse_rank(self, peer: bytes, message: Unreadable, now: float) -> None:
@@ -284,10 +279,6 @@ class Reactor:
 
     def _step(self, event: Event) -> None:
         self._journal_batch.append(event)
-        if isinstance(event, RankGone):
-            self._running.pop(event.rank, None)
-        elif isinstance(event, WorldGone):
-            self._running.clear()
         for command in self._scheduler.step(event):
             self._carry_out(command)
 
@@ -311,14 +302,13 @@ class Reactor:
     def _start_gang(self, command: StartGang) -> None:
         task, attempt = command.submission.task, command.attempt
         for process, message in run_messages(command, self._world.ranks, self._functions):
-            self._running[process.hello.rank] = (task, attempt)
             self._endpoints.to_rank(process.work, message)
         timeout_s = command.submission.description.options.timeout_s
         if timeout_s is not None:
             self._timers.at(self._clock() + timeout_s, partial(self._time_out, task, attempt))
 
     def _time_out(self, task: TaskId, attempt: int) -> None:
-        if (task, attempt) in self._running.values():
+        if self._scheduler.is_running(task, attempt):
             self._step(TimedOut(task, attempt, self._clock()))
 
     def _abort_gang(self, command: AbortGang) -> None:
@@ -333,7 +323,7 @@ class Reactor:
 
     def _force_out(self, command: AbortGang) -> None:
         for rank in command.ranks:
-            if self._running.get(rank) == (command.task, command.attempt):
+            if self._scheduler.work_of(rank) == (command.task, command.attempt):
                 late = f"it did not leave the task within {self._description.abort_grace_s:g} s of"
                 self._world.kill(rank, f"{late}: {command.reason}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -53,6 +55,33 @@ def aggregate(function: str) -> Verb:
     return lambda comm, table: groupby(comm, table, [], [Aggregate("v", "v", function)])
 
 
+def rounded(function: str) -> Verb:
+    """An aggregate to ten digits after the point: the oracle adds up in another order."""
+
+    def run(comm: Communicator, table: pa.Table) -> pa.Table:
+        found = aggregate(function)(comm, table)
+        return found.set_column(0, "v", pc.round(found["v"], 10))
+
+    return run
+
+
+def variance(reals: Sequence[float], power: float = 1.0) -> object:
+    """None of fewer than two values; NaN where one of them is."""
+    if len(reals) < 2:
+        return None
+    if any(map(math.isnan, reals)):
+        return "NaN"
+    return plain(round(statistics.variance(reals) ** power, 10))
+
+
+def median(reals: Sequence[float]) -> object:
+    """NaN is the greatest value."""
+    if not reals:
+        return None
+    ordered = sorted(reals, key=lambda value: (math.isnan(value), value))
+    return plain(round(statistics.median(ordered), 10))
+
+
 def grouped(dropna: bool) -> Verb:
     count = [Aggregate("n", "n", "count")]
     return lambda comm, table: groupby(comm, table, ["v"], count, dropna=dropna)
@@ -91,6 +120,7 @@ def of_keys(values: Sequence[object]) -> dict[str, Case]:
     first, last = [values.index(v) for v in different], {v: i for i, v in enumerate(values)}
     cases = {
         "count": Case(aggregate("count"), [(len(there),)]),
+        "size": Case(aggregate("size"), [(len(values),)]),
         "nunique": Case(aggregate("nunique"), [(len(set(there)),)]),
         "first": Case(distinct("first"), [(row,) for row in first]),
         "last": Case(distinct("last"), [(row,) for row in last.values()]),
@@ -116,12 +146,15 @@ def of_numbers(values: Sequence[object]) -> dict[str, Case]:
     """The verbs that compute."""
     there = [value for value in values if value is not None]
     total = "NaN" if "NaN" in there else sum(there)
-    mean = "NaN" if total == "NaN" else float(total) / len(there)
+    reals = [math.nan if value == "NaN" else float(value) for value in there]
     each = [0.0 if v is None else v if v == "NaN" else float(v) for v in values]
     most = [v if is_missing(v) else float(v) for v in values]
     return {
         "sum": Case(aggregate("sum"), [(total,)]),
-        "mean": Case(aggregate("mean"), [(mean,)]),
+        "mean": Case(aggregate("mean"), [(plain(statistics.fmean(reals)),)]),
+        "var": Case(rounded("var"), [(variance(reals),)]),
+        "std": Case(rounded("std"), [(variance(reals, 0.5),)]),
+        "median": Case(rounded("quantile"), [(median(reals),)]),
         "rolling sum": Case(window("sum", 1), list(enumerate(each))),
         "rolling max": Case(window("max", 1), list(enumerate(most))),
     }

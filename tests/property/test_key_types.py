@@ -216,7 +216,7 @@ def test_payloads_come_along_or_are_refused_by_name(name: str) -> None:
 
 
 def test_a_result_without_room_says_how_many_rows_it_would_have() -> None:
-    left, right = pa.table({"k": [1, 1, 2]}), pa.table({"k": [1, 1, 1, 3]})
+    left, right = pa.table({"k": [1, 1, 2, None]}), pa.table({"k": [1, 1, 1, 3, None]})
 
     with (
         mock.patch.object(join_plan._native, "hash_join", side_effect=MemoryError),

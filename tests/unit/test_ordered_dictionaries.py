@@ -9,6 +9,9 @@ import pytest
 
 from elevon.errors import SchemaError
 from elevon.frames.operators.groupby import groupby
+from elevon.frames.operators.ranking import rank_rows
+from elevon.frames.operators.sets import combine_sets
+from elevon.frames.operators.slices import equals
 from elevon.model.algebra import Aggregate
 from elevon.testing.threads import ThreadGroup
 from tests.support.algebra import errors_of, shared
@@ -84,3 +87,43 @@ def test_an_extreme_keeps_the_order(size, by):
     assert greatest.type.ordered
     assert greatest.dictionary.to_pylist() == LEVELS
     assert greatest.to_pylist() == (["mid", "high", "mid"] if by else ["high"])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize("memory_bytes", [None, 1])
+def test_ranks_go_by_the_order(size, ascending, memory_bytes):
+    table = pa.table({"v": COLUMNS["pandas"]})
+    parts = ThreadGroup(size, timeout_s=20).run(
+        lambda comm: rank_rows(
+            comm, shared(table, comm), "v", "dense", ascending, memory_bytes=memory_bytes
+        )
+    )
+    found = {tuple(row.values()) for part in parts for row in part.to_pylist()}
+    levels = LEVELS if ascending else LEVELS[::-1]
+    assert found == {*zip(levels, (1, 2, 3), strict=True), (None, None)}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("memory_bytes", [None, 1])
+def test_what_is_equal_does_not_depend_on_the_order(size, memory_bytes):
+    left, right = coded(["low", "mid"], LEVELS), coded(["mid", "high"], LEVELS[::-1])
+    wanted = {"union": {"low", "mid", "high"}, "intersect": {"mid"}, "subtract": {"low"}}
+    for kind, values in wanted.items():
+        parts = ThreadGroup(size, timeout_s=20).run(
+            lambda comm, kind=kind: combine_sets(
+                comm, kind, shared(left, comm), shared(right, comm), memory_bytes=memory_bytes
+            )
+        )
+        found = [value for part in parts for value in part["v"].to_pylist()]
+        assert sorted(found) == sorted(values)
+    turned = coded(["mid", "low"], LEVELS[::-1])
+    same = ThreadGroup(size, timeout_s=20).run(
+        lambda comm: [
+            equals(
+                comm, shared(left, comm), shared(turned, comm), ordered, memory_bytes=memory_bytes
+            )
+            for ordered in (False, True)
+        ]
+    )
+    assert same == [[True, False]] * size

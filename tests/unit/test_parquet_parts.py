@@ -87,25 +87,54 @@ def test_a_directory_whose_name_is_no_text_is_written_to(tmp_path):
 @pytest.mark.parametrize("size", [1, 3])
 def test_parts_that_are_there_are_refused_unless_they_may_be_replaced(tmp_path, size):
     (tmp_path / "part-00000.parquet").write_text("somebody's own")
-    (tmp_path / "notes.parquet").write_text("somebody's own")
+    (tmp_path / "notes.txt").write_text("somebody's own")
     refused(write(size, tmp_path), DescriptionError, "part-00000.parquet already")
     assert (tmp_path / "part-00000.parquet").read_text() == "somebody's own"
     assert len(list(tmp_path.iterdir())) == 2
     write(size, tmp_path, overwrite=True)
-    assert (tmp_path / "notes.parquet").read_text() == "somebody's own"
-    assert read_parquet_partition(tmp_path / "part-*.parquet").num_rows == 10 * sum(range(size))
+    assert (tmp_path / "notes.txt").read_text() == "somebody's own"
+    assert read_parquet_partition(tmp_path).num_rows == 10 * sum(range(size))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["notes.parquet", "part-1.parquet", "below/part-00000.parquet"])
+def test_files_that_would_be_read_as_parts_are_refused(tmp_path, name, overwrite):
+    own = tmp_path / name
+    own.parent.mkdir(exist_ok=True)
+    pq.write_table(table_of(3), own)
+    refused(write(2, tmp_path, overwrite=overwrite), DescriptionError, f"{name}, which is no part")
+    assert len(list(tmp_path.iterdir())) == 1
+    own.rename(own.with_name(f"_{own.name}"))
+    write(2, tmp_path)
+    assert read_parquet_partition(tmp_path).num_rows == 10
+
+
+@pytest.mark.parametrize("names", [[], ["a", "b", "a"]])
+def test_tables_that_could_not_be_read_again_are_refused(tmp_path, names):
+    table = pa.Table.from_arrays([pa.array([1, 2])] * len(names), names)
+    refused(write(2, tmp_path / "out", parts=[table] * 2), SchemaError, "column")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_whose_name_looks_like_a_partition_is_a_file(tmp_path):
+    pq.write_table(table_of(3), tmp_path / "run=7.parquet")
+    assert read_parquet_partition(tmp_path).num_rows == 3
+    (tmp_path / "run=8").mkdir()
+    pq.write_table(table_of(3), tmp_path / "run=8" / "x.parquet")
+    with pytest.raises(DescriptionError, match="run=8"):
+        read_parquet_partition(tmp_path)
 
 
 def test_parts_of_a_wider_write_are_refused_or_removed(tmp_path):
     write(3, tmp_path)
     refused(write(1, tmp_path), DescriptionError, "overwrite=True")
     (tmp_path / "part-00001.parquet.mine").touch()
-    (tmp_path / "part-1.parquet").touch()
+    (tmp_path / "_part-1.parquet").touch()
     write(1, tmp_path, overwrite=True, parts=[table_of(5)])
     assert sorted(os.listdir(tmp_path)) == [
+        "_part-1.parquet",
         "part-00000.parquet",
         "part-00001.parquet.mine",
-        "part-1.parquet",
     ]
     assert pq.read_table(tmp_path / "part-00000.parquet").equals(table_of(5))
 

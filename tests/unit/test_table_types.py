@@ -118,6 +118,56 @@ def test_sets_of_all_types():
     )
 
 
+INSIDE = {
+    "codes": [
+        pa.DictionaryArray.from_arrays(pa.array(at, pa.int8()), pa.array(values))
+        for at, values in [([0, 1, 2, None], ["x", "y", None]), ([2, 0, None, 1], ["y", None, "x"])]
+    ],
+    "codes of views": [
+        pa.DictionaryArray.from_arrays(pa.array(at, pa.int8()), pa.array(values, pa.string_view()))
+        for at, values in [([0, 1], ["x", "y"]), ([1, 0], ["y", "x"])]
+    ],
+    "bool8": [
+        pa.ExtensionArray.from_storage(pa.bool8(), pa.array(truths, pa.int8()))
+        for truths in ([0, 1, None, 7], [0, -3, None, 1])
+    ],
+}
+AROUND = {
+    "list": lambda v: pa.ListArray.from_arrays(pa.array([0, 1, len(v)], pa.int32()), v),
+    "large_list": lambda v: pa.LargeListArray.from_arrays(pa.array([0, 1, len(v)]), v),
+    "list_view": lambda v: pa.ListViewArray.from_arrays(
+        pa.array([0, 1], pa.int32()), pa.array([1, len(v) - 1], pa.int32()), v
+    ),
+    "pair": lambda v: pa.FixedSizeListArray.from_arrays(v, 2),
+    "struct": lambda v: pa.StructArray.from_arrays([v], ["a"]),
+    "map": lambda v: pa.MapArray.from_arrays(
+        pa.array([0, len(v)], pa.int32()), pa.array([str(i) for i in range(len(v))]), v
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("inside", INSIDE)
+def test_nested_values_are_equal_however_they_are_encoded(inside, around, size):
+    first, second = (AROUND[around](values) for values in INSIDE[inside])
+    left, right = (pa.table({"v": pa.chunked_array([it])}) for it in (first, second))
+    other = pa.table({"v": pa.concat_arrays([second.slice(1), second.slice(0, 1)])})
+    cases = [(right, True), (left, True), (other, len(second) == 1)]
+    for table, wanted in cases:
+        found = ThreadGroup(size).run(
+            lambda comm, b=table: equals(comm, shared(left, comm), shared(b, comm))
+        )
+        assert found == [wanted] * size
+
+
+def test_truths_of_a_byte_choose_rows():
+    truths = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([0, 5, None, 1], pa.int8()))
+    table = pa.table({"n": range(4), "b": truths})
+    (found,) = ThreadGroup(1).run(lambda comm: filter_rows(comm, table, pc.field("b")))
+    assert found["n"].to_pylist() == [1, 3]
+
+
 def test_expressions_read_the_text_that_polars_hands_out():
     table = pa.table(pl.DataFrame({"s": ["a", "b", None], "x": [1, 2, 3]}))
     whole, _ = together(lambda c, t: filter_rows(c, t, pc.field("s") == "b"), table)

@@ -132,6 +132,16 @@ class Scheduler:
         """Why a task is pending, in words: which inputs, how many ranks, what is ahead."""
         return explain(self._state, self._policy, task)
 
+    def work_of(self, rank: RankId) -> tuple[TaskId, int] | None:
+        """The task and attempt whose part a rank runs; None: it is idle, or not there."""
+        record = self._state.ranks.work[rank]
+        return None if record is None else (record.task, record.attempts)
+
+    def is_running(self, task: TaskId, attempt: int) -> bool:
+        """Whether a part of this attempt has not ended."""
+        record = self._state.tasks.records.get(task)
+        return record is not None and record.attempt is not None and record.attempts == attempt
+
     def statistics(self) -> Statistics:
         """Numbers about ranks and tasks."""
         ranks, tasks = self._state.ranks, self._state.tasks
@@ -179,9 +189,8 @@ class Scheduler:
             self._outcomes.fail(record, failure, TaskEvent.CANCEL)
 
     def _timed_out(self, event: TimedOut) -> None:
-        record = self._state.tasks.records.get(event.task)
-        if record is not None and record.attempt is not None and record.attempts == event.attempt:
-            self._attempts.time_out(record)
+        if self.is_running(event.task, event.attempt):
+            self._attempts.time_out(self._state.tasks.records[event.task])
 
     # ------------------------------------------------------------ what happens to ranks
 

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.types as t
 
 from elevon.errors import SchemaError
-from elevon.frames.aggregation.plain_values import Column, plain_type, plain_values
 from elevon.frames.aggregation.sort_groups import find_keys
+from elevon.frames.schema.decoded import Column, decoded, decoded_type
 from elevon.frames.schema.join_plan import find_column
 from elevon.frames.schema.key_types import is_key_type
 from elevon.model.algebra import Aggregate
@@ -70,7 +70,7 @@ def check_aggregate(schema: pa.Schema, wanted: Aggregate) -> pa.Field[Any]:
 
 def is_number(kind: pa.DataType) -> bool:
     """Whether values of this type have a mean."""
-    kind = plain_type(kind)
+    kind = decoded_type(kind)
     return bool(
         t.is_integer(kind)
         or t.is_floating(kind)
@@ -121,7 +121,7 @@ def _has_digits(sums: Column) -> bool:
 
 def missing_keys(table: pa.Table, on: Sequence[int]) -> pa.ChunkedArray[Any] | None:
     """For each row, whether a key is null or NaN; None where all keys are there."""
-    columns = [column for column in map(plain_values, map(table.column, on)) if _may_miss(column)]
+    columns = [column for column in map(decoded, map(table.column, on)) if _may_miss(column)]
     if not columns:
         return None
     missing = columns[0].is_null(nan_is_null=True)
@@ -145,18 +145,18 @@ def _result_type(schema: pa.Schema, wanted: Aggregate, kind: pa.DataType) -> pa.
         check_number(kind, column, function)
         return pa.float64()
     if function == "sum":
-        if t.is_duration(plain_type(kind)):
-            return plain_type(kind)
+        if t.is_duration(decoded_type(kind)):
+            return decoded_type(kind)
         check_number(kind, column, function)
         return _summed(kind)
-    if not is_key_type(kind) or t.is_null(plain_type(kind)):
+    if not is_key_type(kind) or t.is_null(decoded_type(kind)):
         raise SchemaError(f"cannot compute {function} of {column!r}: {kind} has no order")
-    return plain_type(kind) if t.is_dictionary(kind) else kind
+    return decoded_type(kind) if t.is_dictionary(kind) else kind
 
 
 def _summed(kind: pa.DataType) -> pa.DataType:
     """A type with room for a sum, as Arrow chooses it."""
-    kind = plain_type(kind)
+    kind = decoded_type(kind)
     if t.is_unsigned_integer(kind):
         return pa.uint64()
     if t.is_floating(kind):
@@ -168,7 +168,7 @@ def _summed(kind: pa.DataType) -> pa.DataType:
 
 def _compared(kind: pa.DataType) -> pa.DataType:
     """A type whose minimum ``folding`` knows, and whose values are in the same order."""
-    kind = plain_type(kind)
+    kind = decoded_type(kind)
     if t.is_decimal(kind) and kind.bit_width < 128:
         return pa.decimal128(38, kind.scale)
     if t.is_temporal(kind):
@@ -185,7 +185,7 @@ def _compared(kind: pa.DataType) -> pa.DataType:
 
 def _as(column: Column, kind: pa.DataType) -> Column:
     """A cast that may round large integers to the nearest float, and nothing else."""
-    column = plain_values(column)
+    column = decoded(column)
     own = column.type
     if t.is_float16(own):
         return column.cast(pa.float32()).cast(kind)

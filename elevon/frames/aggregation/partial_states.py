@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from elevon.errors import SchemaError
 from elevon.frames.aggregation.measures import Form, has_room, in_form
-from elevon.frames.aggregation.plain_values import Column, plain_type
 from elevon.frames.aggregation.segments import FoldName, fold, per_group
 from elevon.frames.aggregation.sort_groups import Groups
 from elevon.frames.exchange.shuffle import take_rows
+from elevon.frames.schema.decoded import Column, decoded_type
 from elevon.model.algebra import Aggregate
 
 Reals = NDArray[np.float64]
@@ -160,7 +160,7 @@ def _may_wrap(kind: pa.DataType) -> bool:
 
     So are ten of all digits of a wide decimal; 10**20 values of decimal64 fit into decimal128.
     """
-    kind = plain_type(kind)
+    kind = decoded_type(kind)
     if t.is_decimal(kind):
         return bool(kind.bit_width >= 128)
     return bool(t.is_integer(kind) and kind.bit_width == 64) or bool(t.is_duration(kind))
@@ -170,7 +170,7 @@ def _check_room(exact: Column, about: Column, wanted: Aggregate, kind: pa.DataTy
     if not has_room(exact, about):
         raise SchemaError(
             f"{wanted.name}: the sum of {wanted.column!r} ({kind}) has more digits than "
-            f"{exact.type} holds: cast the column to {_wider(plain_type(kind))} first"
+            f"{exact.type} holds: cast the column to {_wider(decoded_type(kind))} first"
         )
 
 

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.types as t
 from numpy.typing import NDArray
 
-from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.sort_groups import Groups
+from elevon.frames.schema.decoded import Column
 
 FoldName: TypeAlias = Literal["sum", "min", "max"]
 Numbers: TypeAlias = NDArray[Any]

@@ -17,7 +17,7 @@ import pyarrow.types as t
 from numpy.typing import NDArray
 
 from elevon.errors import SchemaError
-from elevon.frames.aggregation.plain_values import Column, plain_values
+from elevon.frames.schema.decoded import Column, decoded
 from elevon.frames.schema.join_plan import find_column
 from elevon.frames.schema.key_types import is_key_type
 from elevon.frames.schema.sort_plan import Order
@@ -112,7 +112,7 @@ def differ(left: Column, right: Column) -> NDArray[np.bool_]:
 
 def plain_key(column: Column) -> Column:
     """A column in which values that are equal to the kernels are equal to Arrow."""
-    column = plain_values(column)
+    column = decoded(column)
     kind = column.type
     if t.is_float16(kind):
         return plain_key(column.cast(pa.float32()))

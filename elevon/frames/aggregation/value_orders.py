@@ -18,9 +18,9 @@ import pyarrow.types as t
 
 from elevon.comm.protocol import Communicator
 from elevon.errors import SchemaError
-from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.sort_groups import plain_key
 from elevon.frames.exchange.shuffle import replicate
+from elevon.frames.schema.decoded import Column
 
 
 def is_ordered(kind: pa.DataType) -> bool:

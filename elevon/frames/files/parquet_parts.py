@@ -25,8 +25,9 @@ from elevon.errors import DescriptionError, ResourceError, SchemaError
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.requests import Request, settle
-from elevon.frames.files.paths import Path, is_local, resolve, shown
+from elevon.frames.files.paths import Path, data_files, is_local, resolve, shown
 from elevon.frames.schema.empty import empty_table
+from elevon.frames.schema.join_plan import find_column
 from elevon.frames.schema.plain import plain_columns
 from elevon.model.operations import CODECS
 
@@ -59,7 +60,8 @@ def write_parquet(
         path: the directory (or URL); made where it is missing.
         compression: a codec of Parquet: zstd, snappy, gzip, lz4, brotli, none.
         overwrite: whether parts that are there already are replaced, and those of more ranks
-            removed; other files stay. Otherwise a directory that holds a part is refused.
+            removed; other files stay. Otherwise a directory that holds a part is refused. Another
+            file that would be read as a part of this table is refused either way.
         memory_bytes: how much working memory each rank may take beside its rows; None: no limit.
 
     Returns:
@@ -73,24 +75,24 @@ def write_parquet(
         ResourceError: the disk is full or broken, on any rank; on every rank.
         CommunicatorError: the group failed.
     """
-    table = plain_columns(table)  # Parquet knows no dictionary of views
 
-    def prepare() -> Request[_Target]:
+    def prepare() -> Request[tuple[_Target, pa.Table]]:
         if compression not in CODECS:
             raise DescriptionError(
                 f"write_parquet: compression={compression!r} is none of {', '.join(CODECS)}"
             )
         target = _Target(*_resolved(path), comm.rank, comm.size)
-        _check_schema(table.schema, target, compression)
+        plain = plain_columns(table)  # Parquet knows no dictionary of views
+        _check_schema(plain.schema, target, compression)
         with _refusals(target):
             target.check(overwrite)
-        terms = f"write_parquet of {spell(table.schema)}: {compression}, {overwrite=}"
-        return Request(target, terms)
+        terms = f"write_parquet of {spell(plain.schema)}: {compression}, {overwrite=}"
+        return Request((target, plain), terms)
 
-    target, _ = settle(comm, prepare)
-    rows = _group_rows(table, memory_bytes)
+    (target, plain), _ = settle(comm, prepare)
+    rows = _group_rows(plain, memory_bytes)
     with target.unfinished() as name:
-        settle(comm, _step(target, lambda: target.write(table, name, compression, rows)))
+        settle(comm, _step(target, lambda: target.write(plain, name, compression, rows)))
         with target.withdrawn(name):
             settle(comm, _step(target, lambda: target.publish(name)))
     return target.final
@@ -136,6 +138,13 @@ class _Target:
                     f"write_parquet: {where} holds {name} already, which would be replaced, or be "
                     f"read as a part of this table: remove it, choose another directory, or pass "
                     f"overwrite=True"
+                )
+        for found in data_files(self.filesystem, self.directory, "parquet"):
+            name = found.path[len(self.directory) + 1 :]
+            if not PART.fullmatch(name):
+                raise DescriptionError(
+                    f"write_parquet: {where} holds {shown(name)}, which is no part of a table and "
+                    f"would be read as one: move it, or choose another directory"
                 )
 
     @contextmanager
@@ -214,7 +223,14 @@ def _resolved(path: Path) -> tuple[Any, str]:
 
 
 def _check_schema(schema: pa.Schema, target: _Target, compression: str) -> None:
-    """Whether Parquet has a form for all types: told by a file without rows."""
+    """Whether Parquet has a form for it: of the types, a file without rows tells."""
+    if not schema.names:
+        raise SchemaError(
+            f"write_parquet: {shown(target.final)}: a table without columns keeps no rows in "
+            f"parquet; add a column"
+        )
+    for name in schema.names:
+        find_column(schema, name, "write_parquet: the table")
     try:
         pq.write_table(empty_table(schema), pa.BufferOutputStream(), compression=compression)
     except pa.ArrowException as error:

@@ -119,6 +119,17 @@ def resolve(path: Path) -> tuple[Any, str]:
     return filesystem, inside
 
 
+def data_files(filesystem: Any, directory: str, format: str) -> list[Source]:
+    """The files below a directory that are read where it is named, sorted.
+
+    Args:
+        filesystem: of the directory.
+        directory: its path there; it may be missing.
+        format: parquet, csv or arrow.
+    """
+    return _list(filesystem, directory, lambda below: _is_data(below, format))
+
+
 @contextmanager
 def blamed(source: Source, format: str) -> Iterator[None]:
     """Turn what pyarrow raises on a bad file into an error that names the file."""
@@ -158,7 +169,7 @@ def _expand_one(path: str, format: str) -> list[Source]:
     if kind == fs.FileType.File:
         return [Source(filesystem, inside, size)]
     if kind == fs.FileType.Directory:
-        found = _list(filesystem, inside, lambda below: _is_data(below, format))
+        found = data_files(filesystem, inside, format)
         _refuse_hive(inside, found)
         wanted = f"{format} file ({', '.join(SUFFIXES[format])}) in"
     elif _MAGIC.search(inside):
@@ -185,7 +196,8 @@ def _look(filesystem: Any, path: str) -> tuple[fs.FileType, int]:
 def _refuse_hive(base: str, found: Sequence[Source]) -> None:
     """Directories like ``year=2013`` are columns, which would be lost without a word."""
     for source in found:
-        keys = [part for part in PurePosixPath(source.path).relative_to(base).parts if "=" in part]
+        directories = PurePosixPath(source.path).relative_to(base).parts[:-1]
+        keys = [part for part in directories if "=" in part]
         if keys:
             raise DescriptionError(
                 f"read: {shown(base)} is partitioned by its directories ({shown(keys[0])}), and "

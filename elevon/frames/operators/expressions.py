@@ -25,6 +25,7 @@ from elevon.frames.exchange.requests import Request, settle
 from elevon.frames.exchange.shuffle import take_rows
 from elevon.frames.memory.budget import check_memory
 from elevon.frames.memory.partitioned import in_slices
+from elevon.frames.schema.decoded import decoded
 from elevon.frames.schema.join_plan import check_columns, find_column
 from elevon.model.algebra import LARGEST_EXPRESSION_BYTES
 from elevon.model.checks import foreign
@@ -120,7 +121,8 @@ def filter_rows(
     Args:
         comm: the group of ranks.
         table: this rank's rows.
-        predicate: a boolean expression over the table's columns.
+        predicate: a boolean expression over the table's columns. It is Arrow's: an ordered
+            dictionary is compared by its values, not by its order.
         memory_bytes: how much working memory each rank may take beside its input and its result:
             the rows are worked through in slices that keep to it. None: no limit.
 
@@ -135,7 +137,7 @@ def filter_rows(
 
     def run(rows: pa.Table) -> pa.Table:
         check_columns(rows.schema)
-        found = _evaluated(rows, {"": predicate}).column(0)
+        found = decoded(_evaluated(rows, {"": predicate}).column(0))
         if found.type != pa.bool_():
             raise SchemaError(f"filter {predicate}: gives {found.type}, not true or false")
         kept = np.flatnonzero(pc.fill_null(found, False).to_numpy())

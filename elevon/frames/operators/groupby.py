@@ -19,7 +19,6 @@ from elevon.errors import DescriptionError, SchemaError
 from elevon.frames.aggregation.hash_groups import fold_few
 from elevon.frames.aggregation.measures import check_aggregate, from_form, missing_keys
 from elevon.frames.aggregation.partial_states import States
-from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.sort_groups import Groups, find_keys
 from elevon.frames.aggregation.value_orders import (
     codes,
@@ -41,6 +40,7 @@ from elevon.frames.operators.spilled_groups import (
     group_in_parts,
     spread_over_all,
 )
+from elevon.frames.schema.decoded import Column
 from elevon.frames.schema.join_plan import check_columns
 from elevon.frames.schema.plain import plain_columns
 from elevon.model.algebra import Aggregate

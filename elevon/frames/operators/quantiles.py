@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
 from elevon.frames.aggregation.measures import in_form
-from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.sort_groups import Groups, Rows, ascending, first_rows
 from elevon.frames.exchange.shuffle import shuffle, take_rows
 from elevon.frames.join_sort.distributed import sort
+from elevon.frames.schema.decoded import Column
 from elevon.model.algebra import Aggregate
 
 Reals = NDArray[np.float64]

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
 from elevon.frames.aggregation.measures import check_number, in_form, is_number
-from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.sort_groups import Rows
 from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.requests import Request, settle
 from elevon.frames.memory.budget import FEWEST_ROWS, check_memory
+from elevon.frames.schema.decoded import Column
 from elevon.frames.schema.join_plan import find_column
 from elevon.frames.schema.plain import plain_columns
 from elevon.model.algebra import Window
@@ -72,19 +72,21 @@ def rolling(
     """
     needed = window if min_periods is None else min_periods
 
-    def prepare() -> Request[None]:
+    def prepare() -> Request[dict[str, Column]]:
         check_memory(memory_bytes)
         for one in columns:
             _check(table.schema, one)
         terms = f"rolling of {spell(table.schema)}: {window}, {min_periods}, {list(columns)}"
-        return Request(None, f"{terms}, {memory_bytes=}", (table.num_rows, 0))
+        # What is wanted of a column twice is made plain once.
+        wanted = plain_columns(table.select(list(dict.fromkeys(one.column for one in columns))))
+        used = dict(zip(wanted.column_names, wanted.columns, strict=True))
+        return Request(used, f"{terms}, {memory_bytes=}", (table.num_rows, 0))
 
-    _, facts = settle(comm, prepare)
+    used, facts = settle(comm, prepare)
     rows = facts[:, 0]
     count = _slices(memory_bytes, int(rows.max()), min(window, int(rows.sum())))
     found: list[list[Column]] = [[] for _ in columns]
-    for name in dict.fromkeys(one.column for one in columns):
-        column = plain_columns(table.select([name])).column(0)
+    for name, column in used.items():
         for own, values in _with_rows_before(comm, column, rows, window - 1, count):
             for one, pieces in zip(columns, found, strict=True):
                 if one.column == name:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError, SchemaError
-from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.segments import FoldName, fold
 from elevon.frames.aggregation.sort_groups import Groups, Rows, find_keys
 from elevon.frames.exchange.agreement import spell
@@ -29,6 +28,8 @@ from elevon.frames.exchange.shuffle import shuffle, take_rows
 from elevon.frames.memory.budget import check_memory
 from elevon.frames.memory.partitioned import KeyParts, Steps, fold_need, plan_steps, slices_of
 from elevon.frames.memory.spill import Spill
+from elevon.frames.schema.decoded import Column
+from elevon.frames.schema.dictionaries import without_orders
 from elevon.frames.schema.join_plan import check_columns
 from elevon.frames.schema.plain import plain_columns
 from elevon.model.algebra import KEEPS, SET_KINDS
@@ -232,7 +233,9 @@ def _request(
     on = find_keys(tables[0].schema, names, "compare rows by")
     rows = (tables[0].num_rows, tables[1].num_rows if len(tables) > 1 else 0)
     labels = [str(i) for i in range(len(on))]
-    keys = [plain_columns(table.select(on)).rename_columns(labels) for table in tables]
+    keys = [
+        without_orders(plain_columns(table.select(on))).rename_columns(labels) for table in tables
+    ]
     work = _Work(tuple(keys), memory_bytes)
     nbytes = 0 if memory_bytes is None else work.nbytes
     return Request(work, f"{terms}, {memory_bytes=}", (*rows, nbytes))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
-from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.segments import fold
 from elevon.frames.aggregation.sort_groups import Groups, differ, find_keys, plain_key
 from elevon.frames.exchange.agreement import spell
@@ -39,6 +38,8 @@ from elevon.frames.memory.partitioned import (
 )
 from elevon.frames.memory.spill import Spill
 from elevon.frames.operators.sets import check_same_columns, in_common_types, nullable
+from elevon.frames.schema.decoded import Column, same_nested
+from elevon.frames.schema.dictionaries import without_orders
 from elevon.frames.schema.join_plan import check_columns
 from elevon.frames.schema.key_types import is_key_type
 from elevon.frames.schema.plain import plain_columns
@@ -209,9 +210,8 @@ def equals(
         SchemaError: on every rank: a type cannot be sent or, unordered, not be compared.
         CommunicatorError: the group failed.
     """
-    left, right = in_common_types([left, right])
-    _, facts = settle(comm, lambda: _comparison(left, right, ordered, memory_bytes))
-    left, right = plain_columns(left), plain_columns(right)
+    sides = in_common_types([left, right])
+    (left, right), facts = settle(comm, lambda: _comparison(sides, ordered, memory_bytes))
     rows, nbytes = facts[:, :2], facts[:, 2]
     totals = rows.sum(axis=0)
     if spell(left.schema) != spell(right.schema) or totals[0] != totals[1]:
@@ -229,18 +229,20 @@ def equals(
 
 
 def _comparison(
-    left: pa.Table, right: pa.Table, ordered: bool, memory_bytes: int | None
-) -> Request[None]:
+    sides: Sequence[pa.Table], ordered: bool, memory_bytes: int | None
+) -> Request[tuple[pa.Table, pa.Table]]:
     check_memory(memory_bytes)
-    for table in (left, right):
+    for table in sides:
         check_columns(table.schema)
         if not ordered:
             find_keys(table.schema, table.column_names, "compare rows by")
+    left, right = sides
     terms = f"equals of {spell(left.schema)} and {spell(right.schema)}, {ordered=}, {memory_bytes=}"
     nbytes = 0
     if memory_bytes is not None:
-        nbytes = sum(own_bytes(table) + 16 * int(table.num_rows) for table in (left, right))
-    return Request(None, terms, (left.num_rows, right.num_rows, nbytes))
+        nbytes = sum(own_bytes(table) + 16 * int(table.num_rows) for table in sides)
+    plain = plain_columns(left), plain_columns(right)
+    return Request(plain, terms, (left.num_rows, right.num_rows, nbytes))
 
 
 def _largest(memory_bytes: int | None, table: pa.Table) -> tuple[int, int]:
@@ -291,7 +293,7 @@ def _equal_in_order(
 def _same_values(left: Column, right: Column) -> bool:
     if is_key_type(left.type):
         return not differ(left, right).any()
-    return bool(left.equals(right))
+    return same_nested(left, right)
 
 
 def _equal_in_number(comm: Communicator, left: pa.Table, right: pa.Table, threads: int) -> bool:
@@ -322,7 +324,7 @@ def _nothing_left(counted: pa.Table, threads: int) -> bool:
 
 
 def _counted(table: pa.Table, step: int, threads: int) -> pa.Table:
-    keys = pa.Table.from_arrays(table.columns, [str(i) for i in range(table.num_columns)])
+    keys = without_orders(table).rename_columns([str(i) for i in range(table.num_columns)])
     groups = Groups.of(keys, threads=threads)
     different = take_rows(keys, groups.first)
     return different.append_column("n", pa.array(groups.lengths * step))

@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from elevon.comm.protocol import Communicator
 from elevon.frames.aggregation.measures import in_form
-from elevon.frames.aggregation.plain_values import Column
 from elevon.frames.aggregation.sort_groups import Groups, Rows, first_rows
 from elevon.frames.exchange.shuffle import take_rows
 from elevon.frames.memory.partitioned import KeyParts, Steps, fold_need, slices_of
@@ -31,6 +30,7 @@ from elevon.frames.operators.quantiles import (
     without_nulls,
 )
 from elevon.frames.operators.selection import GROUP_BYTES, Batch, select
+from elevon.frames.schema.decoded import Column
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,18 +28,18 @@ def plain_dictionaries(table: pa.Table) -> pa.Table:
     for number, field in enumerate(table.schema):
         if t.is_dictionary(field.type):
             given = table.column(number)
-            column = _plain_column(given, plain_type(field.type))
+            column = _plain_column(given, plain_dictionary_type(field.type))
             if column is not given:
                 table = table.set_column(number, field.with_type(column.type), column)
     return table
 
 
-def plain_type(kind: pa.DataType) -> pa.DataType:
+def plain_dictionary_type(kind: pa.DataType) -> pa.DataType:
     """The type that a column of this type has afterwards."""
     if not t.is_dictionary(kind):
         return kind
     if t.is_dictionary(kind.value_type):
-        return plain_type(kind.value_type)
+        return plain_dictionary_type(kind.value_type)
     if t.is_nested(kind.value_type):
         return kind.value_type
     values = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind.value_type)
@@ -53,8 +53,32 @@ def unordered(kind: pa.DataType) -> pa.DataType:
     return pa.dictionary(kind.index_type, kind.value_type, ordered=False)
 
 
+def without_orders(table: pa.Table) -> pa.Table:
+    """The same rows for operators that only ask whether values are equal.
+
+    Two ordered dictionaries may disagree about the order of the same values; what they are equal to
+    does not depend on it.
+
+    Args:
+        table: any table.
+
+    Returns:
+        A table that shares all values, and whose dictionaries have no order.
+    """
+    for number, field in enumerate(table.schema):
+        kind = unordered(field.type)
+        if kind != field.type:
+            chunks = [
+                pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary)
+                for chunk in table.column(number).chunks
+            ]
+            column = pa.chunked_array(chunks, kind)
+            table = table.set_column(number, field.with_type(kind), column)
+    return table
+
+
 def as_dictionary(column: pa.ChunkedArray[Any], kind: pa.DataType) -> pa.ChunkedArray[Any]:
-    """A plain column of the dictionary's values as that dictionary, unordered.
+    """A plain column of the dictionary's values as a column of that type.
 
     Args:
         column: values of the dictionary's value type, or a dictionary of these.

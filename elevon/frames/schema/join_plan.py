@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as t
+from numpy.typing import NDArray
 
 from elevon import _native
 from elevon.errors import DescriptionError, ResourceError, SchemaError
@@ -146,9 +147,10 @@ def run_join(
         with told("rows cannot be joined", left.schema, right.schema):
             joined = pa.table(_native.hash_join(left, right, *request, nulls_equal, threads))
     except MemoryError as error:
+        pairs = _pairs(plan, left, right, nulls_equal)
         raise ResourceError(
             f"join: there is no memory for the result: {left.num_rows:,} left and "
-            f"{right.num_rows:,} right rows have {_pairs(plan, left, right):,} pairs of equal keys "
+            f"{right.num_rows:,} right rows have {pairs:,} pairs of equal keys "
             f"on this rank. Are the keys complete? If so, use more ranks, or aggregate first"
         ) from error
     columns = [
@@ -158,15 +160,24 @@ def run_join(
     return pa.Table.from_arrays(columns, schema=plan.schema)
 
 
-def _pairs(plan: JoinPlan, left: pa.Table, right: pa.Table) -> int:
+def _pairs(plan: JoinPlan, left: pa.Table, right: pa.Table, nulls_equal: bool) -> int:
     """How many pairs of rows have equal keys, as far as their hashes tell."""
+    sides = (left, plan.left_on), (right, plan.right_on)
     (left_hashes, left_counts), (right_hashes, right_counts) = (
-        np.unique(pa.table(_native.hash_rows(table, on, 1))["hash"].to_numpy(), return_counts=True)
-        for table, on in ((left, plan.left_on), (right, plan.right_on))
+        np.unique(_hashes(table, on, nulls_equal), return_counts=True) for table, on in sides
     )
     _, at_left, at_right = np.intersect1d(left_hashes, right_hashes, True, return_indices=True)
     pairs = left_counts[at_left].astype(object) * right_counts[at_right]
     return int(pairs.sum())
+
+
+def _hashes(table: pa.Table, on: Sequence[int], nulls_equal: bool) -> NDArray[np.uint64]:
+    """Of the rows that can have a partner."""
+    hashes: NDArray[np.uint64] = pa.table(_native.hash_rows(table, on, 1))["hash"].to_numpy()
+    if nulls_equal:
+        return hashes
+    there = [table.column(index).is_valid().to_numpy() for index in on]
+    return hashes[np.logical_and.reduce(there)]
 
 
 def check_columns(schema: pa.Schema) -> None:
