@@ -122,7 +122,9 @@ find_python() {
   for name in ${ELEVON_PYTHON:-python3.11 python3.12 python3.13 python3.10 python3}; do
     PYTHON=$(command -v "$name") || continue
     if "$PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'; then
-      # A script that this one calls must not take an environment's own Python for another base.
+      # Where an environment is active its Python is found first: what it was made from is the base,
+      # or the environment would be made anew out of itself.
+      PYTHON=$("$PYTHON" -c 'import sys; print(sys._base_executable)')
       export ELEVON_PYTHON=$PYTHON
       return
     fi
