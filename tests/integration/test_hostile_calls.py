@@ -12,7 +12,7 @@ from elevon.errors import DescriptionError, TaskFailed, UsageError
 from elevon.tasks.task import Task
 from tests.support.hostile import TABLE, VALUES, verbs
 
-pytestmark = [pytest.mark.no_mpi, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.no_mpi, pytest.mark.timeout(240)]
 
 WITHIN_S = 30.0
 
