@@ -14,8 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -50,19 +49,30 @@ _CONVERT: Final[dict[str, Callable[[Any], Any]]] = {
 _NO_LISTS: Final = (str, bytes, bytearray, memoryview, set, frozenset, Mapping)
 
 
-@contextmanager
-def foreign(what: str, error_class: type[DescriptionError] = DescriptionError) -> Iterator[None]:
+class _Foreign:
+    """What ``foreign`` gives; a class of its own, because every submit enters one."""
+
+    __slots__ = ("_error_class", "_what")
+
+    def __init__(self, what: str, error_class: type[DescriptionError]) -> None:
+        self._what = what
+        self._error_class = error_class
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None and not is_a(error, (KeyboardInterrupt, DescriptionError)):
+            raise self._error_class(f"{self._what}: {error_text(error, 800)}") from error
+
+
+def foreign(what: str, error_class: type[DescriptionError] = DescriptionError) -> _Foreign:
     """Around code of the caller's: whatever it raises becomes a DescriptionError with that cause.
 
     SystemExit and its like, too, which are no reason to end when they come out of a value's
     method. Ctrl-C stays what it is.
     """
-    try:
-        yield
-    except (KeyboardInterrupt, DescriptionError):
-        raise
-    except BaseException as error:
-        raise error_class(f"{what}: {error_text(error, 800)}") from error
+    return _Foreign(what, error_class)
 
 
 def is_a(value: object, kind: type | tuple[type, ...]) -> bool:
@@ -241,14 +251,17 @@ class Suggesting(type(msgspec.Struct)):  # type: ignore[misc]
 
     def __call__(cls, *given: Any, **fields: Any) -> Any:
         """Make one."""
-        known = cls.__struct_fields__
-        for name in fields:
-            if name not in known:
-                raise DescriptionError(
-                    f"{cls.__name__} has no field {name!r}{nearest(name, known)} "
-                    f"(known: {', '.join(known)})"
-                )
-        return super().__call__(*given, **fields)
+        try:
+            return super().__call__(*given, **fields)
+        except TypeError:
+            known = cls.__struct_fields__
+            for name in fields:
+                if name not in known:
+                    raise DescriptionError(
+                        f"{cls.__name__} has no field {name!r}{nearest(name, known)} "
+                        f"(known: {', '.join(known)})"
+                    ) from None
+            raise
 
 
 def _real(value: Any) -> float | None:

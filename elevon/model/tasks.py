@@ -20,7 +20,7 @@ from elevon.model.shown import shown
 MOST_RETRIES: Final = 1_000_000
 #: With the number of a task below it, a priority makes one integer, by which the queue is sorted.
 MOST_PRIORITY: Final = 2**31 - 1
-_OPERATIONS: Final = get_args(Operation)
+_OPERATIONS: Final = frozenset(get_args(Operation))
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True, gc=False, metaclass=Suggesting):
@@ -104,13 +104,14 @@ class TaskDescription(msgspec.Struct, frozen=True, kw_only=True, gc=False, metac
     options: TaskOptions = TaskOptions()
 
     def __post_init__(self) -> None:
-        if not checks.is_a(self.operation, _OPERATIONS):
+        if type(self.operation) not in _OPERATIONS:
             raise DescriptionError(
                 f"operation must be one of elevon.model.operations, not {shown(self.operation)}"
             )
         if not checks.is_a(self.options, TaskOptions):
             raise DescriptionError(f"options must be TaskOptions, not {shown(self.options)}")
-        checks.keep(self, inputs=checks.names("inputs", self.inputs))
+        if type(self.inputs) is not tuple or self.inputs:
+            checks.keep(self, inputs=checks.names("inputs", self.inputs))
         if len(self.inputs) != self.operation.inputs:
             raise DescriptionError(
                 f"{self.operation.verb} takes {self.operation.inputs} inputs, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from elevon.errors import DescriptionError
@@ -147,7 +148,7 @@ class TaskManager(Verbs[Task]):
         blob = pack("the function and what it refers to", function, LARGEST_FUNCTION_BYTES, _ADVICE)
         digest = hashlib.sha256(blob).hexdigest()
         call = Call(digest, arguments, len(inputs), self._options.returns)
-        chosen = self._chosen({"name": self._options.name or function_name(function)})
+        chosen = _named(self._options, self._options.name or function_name(function))
         return self._run(call, inputs, chosen, {digest: blob})
 
     def submit_tasks(self, descriptions: Iterable[TaskDescription]) -> list[Task]:
@@ -240,6 +241,12 @@ class TaskManager(Verbs[Task]):
 
     def _chosen(self, options: dict[str, Any]) -> TaskOptions:
         return with_options(self._options, as_options(options, self._dispatcher.known))
+
+
+@lru_cache(maxsize=256)
+def _named(options: TaskOptions, name: str) -> TaskOptions:
+    """The options of a function: the same for each call of thousands."""
+    return with_options(options, {"name": name})
 
 
 def _refuse_values(operation: Operation, frames: Sequence[Frame]) -> None:

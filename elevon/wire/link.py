@@ -43,6 +43,7 @@ class Link:
         self._on_lost: list[OnLost] = []
         self._lock = threading.Lock()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._rung = False
         self._closing = False
         self._lost_because = ""
         self._thread = threading.Thread(target=self._run, name=f"link {client}", daemon=True)
@@ -95,6 +96,11 @@ class Link:
             on_lost("this client has left the pilot")
 
     def _ring(self) -> None:
+        # The thread forgets first that it was rung for, and looks then: so it sees whatever was
+        # changed before this, and many posts in a row cost one system call.
+        if self._rung:
+            return
+        self._rung = True
         with contextlib.suppress(OSError):  # the thread has ended and closed its end
             os.eventfd_write(self._wake, 1)
 
@@ -128,6 +134,7 @@ class Link:
             poller.wait(HEARTBEAT_S / 2)
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
+            self._rung = False
             closing = self._closing
             self._send_outbox(dealer)
             if closing:
