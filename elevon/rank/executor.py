@@ -233,6 +233,7 @@ class Executor:
         return PartOutcome(rows=result.num_rows, nbytes=own_bytes(result), schema=schema)
 
     def _failure(self, message: RunTask, error: BaseException) -> Failure:
+        traceback = traceback_text(error)  # first: what travels goes without its frames
         exception, refused = _encode_exception(error)
         return Failure(
             kind=_kind_of(error),
@@ -242,7 +243,7 @@ class Executor:
             ),
             rank=message.group_rank,
             host=self._host,
-            traceback=traceback_text(error),
+            traceback=traceback,
             exception=exception,
             unreachable=error.rank if type(error) is MemberLost else None,
         )

@@ -172,6 +172,24 @@ def test_an_exception_is_a_failure_and_aborts_the_group(executor, world):
     assert world.groups[0].closed
 
 
+def test_a_failure_tells_the_lines_that_led_to_it(executor):
+    def divide(x):
+        return 1 / x
+
+    def fail():
+        try:
+            divide(0)
+        except ZeroDivisionError as error:
+            raise ValueError("cannot") from error
+
+    outcome = run(executor, call(fail))
+    told = outcome.failure.traceback
+    for line in ("Traceback (most recent call last)", "in divide", "in fail", "direct cause"):
+        assert line in told
+    # The exception itself travels without its frames, which cannot be pickled.
+    assert cloudpickle.loads(outcome.failure.exception).__traceback__ is None
+
+
 @pytest.mark.parametrize("error", [SystemExit(2), KeyboardInterrupt()])
 def test_even_what_is_no_exception_is_a_failure(executor, error):
     def leave():
