@@ -6,6 +6,8 @@ the process.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -92,6 +94,7 @@ class Executor:
         self.world = world
         self._store = store
         self._host = host
+        self._process = os.getpid()
         self._functions: dict[str, Callable[..., Any]] = {}
         self._pickled: dict[str, bytes] = {}  # those that could not be unpickled so far
         self._lock = threading.Lock()
@@ -126,7 +129,9 @@ class Executor:
             timed = TimedCommunicator(self._open(message))
             entered = watch.stamp("opened")
             outcome = self._carry_out(message, job, timed, watch)
+            self._end_fork(message)
         except BaseException as error:  # noqa: BLE001 - the border: told to the agent
+            self._end_fork(message)
             outcome = PartOutcome(failure=self._failure(message, error))
             if timed is not None and message.communicator_id:
                 timed.abort(f"rank {message.group_rank} failed: {error_text(error)}")
@@ -135,6 +140,14 @@ class Executor:
         watch.stamp("finished")
         stamps = watch.stamps(timed.seconds if timed else 0.0)
         return msgspec.structs.replace(outcome, stamps=stamps, entered_s=entered)
+
+    def _end_fork(self, message: RunTask) -> None:
+        """A process that a function has forked must not go on as if it were this rank."""
+        if os.getpid() != self._process:
+            told = f"a process forked by {message.task} ({message.name}) ends with its function\n"
+            with contextlib.suppress(OSError):
+                os.write(2, told.encode("utf-8", "backslashreplace"))
+            os._exit(0)
 
     def _enter(self, message: RunTask) -> None:
         with self._lock:

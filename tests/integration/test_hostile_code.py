@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import queue
 import subprocess
@@ -12,9 +13,11 @@ import time
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 import elevon as ev
+from elevon.agent.reactor import REPAIR_WITHIN_S
 from elevon.errors import (
     DescriptionError,
     ElevonError,
@@ -245,6 +248,46 @@ def test_a_forked_client_owns_nothing(answering, session) -> None:
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def forked(comm: Any, then: str) -> int:
+    """The process id of a child that goes on as it is told."""
+    child = os.fork()
+    if child == 0 and then == "raises":
+        raise ValueError(comm.rank)
+    if child == 0 and then == "stays":
+        time.sleep(600)
+        os._exit(0)
+    return child
+
+
+@pytest.mark.no_mpi
+def test_what_a_function_forks_is_no_rank(session) -> None:
+    pilot = ev.PilotManager(session).submit(ev.PilotDescription(ranks=2, communicator="tcp"))
+    tasks = ev.TaskManager(session, pilots=[pilot]).options(ranks=2, returns="all")
+    for then in ("returns", "raises"):
+        for child in tasks.submit(forked, then=then).result(SOON_S):
+            wait_for_end(child)
+    children = [psutil.Process(pid) for pid in tasks.submit(forked, then="stays").result(SOON_S)]
+    try:
+        # The children hold whatever the rank had open; it is replaced at once all the same.
+        with pytest.raises(ElevonError):
+            tasks.submit(lambda comm: os.kill(os.getpid(), 9) if comm.rank else None).result(SOON_S)
+        began = time.monotonic()
+        assert tasks.submit(lambda comm: comm.allreduce(1)).result(SOON_S) == [2, 2]
+        assert time.monotonic() - began < REPAIR_WITHIN_S / 2
+    finally:
+        for child in children:
+            child.kill()
+        pilot.cancel()
+
+
+def wait_for_end(process: int) -> None:
+    deadline = time.monotonic() + SOON_S
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_a_frame_that_the_agent_cannot_read_is_answered(answering, pilot) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
+import weakref
 from dataclasses import dataclass
 
 from elevon.comm.security import proof
@@ -15,6 +17,8 @@ PROOF_WITHIN_S = 5.0
 KEEPALIVE_IDLE_S = 20
 KEEPALIVE_EVERY_S = 5
 KEEPALIVE_PROBES = 3
+
+_OWN: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,22 @@ def receive_exactly(source: TimedSocket, count: int) -> bytes:
             raise ConnectionError("the other side has closed the connection")
         received += piece
     return bytes(received)
+
+
+def keep_from_children(connection: socket.socket) -> None:
+    """Close a socket in processes forked from now on, whose life would keep it open else.
+
+    For connections whose end tells that this process has ended.
+    """
+    _OWN.add(connection)
+
+
+def _close_own() -> None:
+    for connection in list(_OWN):
+        connection.close()
+
+
+os.register_at_fork(after_in_child=_close_own)
 
 
 def tune(connection: socket.socket) -> None:

@@ -23,7 +23,12 @@ from elevon.comm.connect.rendezvous.messages import (
     Refused,
 )
 from elevon.comm.connect.rendezvous.registry import check
-from elevon.comm.connect.sockets import TimedSocket, dial, receive_exactly
+from elevon.comm.connect.sockets import (
+    TimedSocket,
+    dial,
+    keep_from_children,
+    receive_exactly,
+)
 from elevon.comm.security import proof
 from elevon.errors import CommunicatorError, WireError
 
@@ -43,6 +48,7 @@ class ServerMembership:
 
     def __init__(self, connection: socket.socket, session: bytes, request: JoinRequest) -> None:
         self._connection = connection
+        keep_from_children(connection)
         self._outgoing = proof.Seal(session, "to rendezvous")
         self._incoming = proof.Seal(session, "to rank")
         self._deadline = time.monotonic() + request.deadline_s + GRACE_S
