@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from elevon.errors import DescriptionError
 from elevon.model import checks
@@ -29,7 +30,17 @@ def default_root() -> Path:
     return Path.home() / ".elevon" / "sessions"
 
 
-class Session:
+class NotSent:
+    """Base of what belongs to the process that made it; pickling it is refused in these words."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} belongs to the process that made it and cannot be pickled: a "
+            "function gets what it needs as arguments (results of tasks, tables, plain values)"
+        )
+
+
+class Session(NotSent):
     """Owns the keys and the directory; a context manager.
 
     Args:

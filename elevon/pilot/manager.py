@@ -16,7 +16,7 @@ from elevon.model.shown import shown
 from elevon.model.states import PILOT_LIFE, PilotEvent, PilotState
 from elevon.model.transitions import History
 from elevon.pilot.providers.local import LocalProvider
-from elevon.session import Session
+from elevon.session import NotSent, Session
 from elevon.wire.encodable import check_pilot
 from elevon.wire.keys import ConnectionFile, PilotFile, read_secret
 from elevon.wire.link import Link
@@ -56,7 +56,7 @@ def default_providers() -> dict[str, Provider]:
     return {"local": LocalProvider()}
 
 
-class Pilot:
+class Pilot(NotSent):
     """Resources that tasks can be run on.
 
     Attributes:
@@ -197,7 +197,7 @@ class Pilot:
         return f"Pilot({self.id!r}, {self._state.value}, ranks={self.description.ranks})"
 
 
-class PilotManager:
+class PilotManager(NotSent):
     """Submits pilots and ends them with the session.
 
     Args:

@@ -25,7 +25,7 @@ from elevon.model.operations import (
 )
 from elevon.model.shown import function_name, shown, type_name
 from elevon.model.tasks import TaskDescription, TaskOptions, with_options
-from elevon.session import Session
+from elevon.session import NotSent, Session
 from elevon.tasks.arguments import Handle, as_options
 from elevon.tasks.batch import resolve
 from elevon.tasks.dispatcher import Dispatcher, PilotHandle
@@ -45,7 +45,7 @@ _MOST_OF_A_BATCH = 1_000_000
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".arrow": "arrow"}
 
 
-class TaskManager(Verbs[Task]):
+class TaskManager(NotSent, Verbs[Task]):
     """Submits tasks to one or several pilots.
 
     The verbs from frames to frames (join, groupby, filter, ...) are those of ``Verbs``; their

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+import elevon as ev
 from elevon.errors import DescriptionError, UsageError
 from elevon.model.algebra import Drop
 from elevon.model.operations import Load, Read, Sort
@@ -87,6 +88,14 @@ def test_what_cannot_travel_is_refused(client):
     for what in (threading.Lock(), (i for i in "ab"), [task], lambda: task):
         with pytest.raises(DescriptionError, match="cannot be pickled"):
             client.tasks.submit(print, what)
+
+
+def test_what_belongs_to_this_process_says_so(client, tmp_path):
+    with ev.Session(root=tmp_path) as session:
+        for mine in (client.tasks, session, ev.PilotManager(session)):
+            named = f"a {type(mine).__name__} belongs to the process"
+            with pytest.raises(DescriptionError, match=named):
+                client.tasks.submit(lambda mine=mine: mine)
 
 
 @pytest.mark.parametrize("function", ["/bin/date", None, 3, b"print", ["ls"], TABLE])
