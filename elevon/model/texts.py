@@ -36,9 +36,20 @@ def error_text(error: BaseException, characters: int = MESSAGE_CHARACTERS) -> st
         return f"{name} (its text cannot be had: str() raised {type_name(second)})"
 
 
-def traceback_text(error: BaseException, characters: int = TRACEBACK_CHARACTERS) -> str:
-    """The error's traceback and those of its causes, as Python prints them."""
+def traceback_text(error: BaseException, ours: str = "") -> str:
+    """The error's traceback and those of its causes, as Python prints them.
+
+    Args:
+        error: what was raised.
+        ours: the folder of the code that called the foreign code, whose lines are left out; not
+            where there are no others.
+    """
     try:
-        return bounded("".join(traceback.format_exception(error)), characters)
+        # As Python sees it, whatever the error's own class says.
+        first = trace = vars(BaseException)["__traceback__"].__get__(error)
+        while ours and trace is not None and trace.tb_frame.f_code.co_filename.startswith(ours):
+            trace = trace.tb_next
+        lines = traceback.format_exception(type(error), error, trace or first)
+        return bounded("".join(lines), TRACEBACK_CHARACTERS)
     except BaseException as second:  # noqa: BLE001 - it prints texts and notes, which are foreign
         return f"(the traceback cannot be printed: {type_name(second)})\n"

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import cloudpickle
@@ -38,6 +39,8 @@ from elevon.rank.operators import prepare
 from elevon.rank.store import InputUnavailable, PartitionStore
 from elevon.wire.messages import Interrupt, RunTask
 
+# Of the lines that led to an error, those from here to the caller's code tell nothing.
+_HERE = str(Path(__file__).parent)
 # A value travels through the agent, which is no road for bulk data.
 LARGEST_VALUE_BYTES = 64 * 1024 * 1024
 # An exception travels for its type and its attributes; one that carries data is told by its text.
@@ -246,7 +249,7 @@ class Executor:
         return PartOutcome(rows=result.num_rows, nbytes=own_bytes(result), schema=schema)
 
     def _failure(self, message: RunTask, error: BaseException) -> Failure:
-        traceback = traceback_text(error)  # first: what travels goes without its frames
+        traceback = traceback_text(error, _HERE)  # first: what travels goes without its frames
         exception, refused = _encode_exception(error)
         return Failure(
             kind=_kind_of(error),

@@ -186,6 +186,7 @@ def test_a_failure_tells_the_lines_that_led_to_it(executor):
     told = outcome.failure.traceback
     for line in ("Traceback (most recent call last)", "in divide", "in fail", "direct cause"):
         assert line in told
+    assert "in _carry_out" not in told
     # The exception itself travels without its frames, which cannot be pickled.
     assert cloudpickle.loads(outcome.failure.exception).__traceback__ is None
 
