@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +17,7 @@ from elevon.frames.operators.ranking import rank_rows
 from elevon.frames.operators.rolling import rolling
 from elevon.frames.operators.sets import combine_sets, drop_duplicates
 from elevon.frames.operators.slices import concat, equals, repartition, slice_rows
-from elevon.model.algebra import Aggregate, Window
+from elevon.model.algebra import SET_KINDS, Aggregate, Window
 from elevon.testing.threads import ThreadGroup
 from tests.support.algebra import errors_of, shared
 from tests.support.frames import multiset
@@ -116,6 +117,44 @@ def test_sets_of_all_types():
         ThreadGroup(3).run(lambda c: equals(c, shared(PLAIN, c), shared(PLAIN, c), ordered=False))
         == [True] * 3
     )
+
+
+STRICT = pa.schema(
+    [
+        pa.field("left", pa.int64(), nullable=False, metadata={"unit": "m"}),
+        pa.field("right", pa.dictionary(pa.int8(), pa.string()), nullable=False),
+    ],
+    {"pandas": "{}"},
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("memory_bytes", [None, 1])
+def test_what_a_field_says_beside_its_type_is_no_difference(size, memory_bytes):
+    """Names that operators use for columns of their own among them."""
+    columns = [pa.array([1, 2, 2, 3]), pa.array(["a", "b", "b", "c"]).dictionary_encode()]
+    columns[1] = columns[1].cast(STRICT.types[1])
+    strict = pa.Table.from_arrays(columns, schema=STRICT)
+    loose = pa.Table.from_arrays(columns, STRICT.names).slice(0, 3)
+
+    def body(comm):
+        left, right = shared(strict, comm), shared(loose, comm)
+        if comm.rank == 1:  # the fields of one table differ from rank to rank, too
+            left = pa.Table.from_arrays(left.columns, left.column_names)
+        options = {"memory_bytes": memory_bytes}
+        rows = [combine_sets(comm, kind, left, right, **options).num_rows for kind in SET_KINDS]
+        rows.append(drop_duplicates(comm, left, ["right", "left", "right"], **options).num_rows)
+        rows.append(concat(comm, [left, right], **options).num_rows)
+        same = [equals(comm, left, left, ordered, **options) for ordered in (True, False)]
+        other = [equals(comm, left, right, ordered, **options) for ordered in (True, False)]
+        return rows, [*same, *other]
+
+    found = ThreadGroup(size, timeout_s=20).run(body)
+    totals = dict(
+        zip([*SET_KINDS, "distinct", "concat"], np.sum([r for r, _ in found], 0), strict=True)
+    )
+    assert totals == {"union": 3, "intersect": 2, "subtract": 1, "distinct": 3, "concat": 7}
+    assert [answers for _, answers in found] == [[True, True, False, False]] * size
 
 
 INSIDE = {

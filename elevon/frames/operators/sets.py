@@ -232,10 +232,7 @@ def _request(
         check_columns(table.schema)
     on = find_keys(tables[0].schema, names, "compare rows by")
     rows = (tables[0].num_rows, tables[1].num_rows if len(tables) > 1 else 0)
-    labels = [str(i) for i in range(len(on))]
-    keys = [
-        without_orders(plain_columns(table.select(on))).rename_columns(labels) for table in tables
-    ]
+    keys = [nullable(without_orders(plain_columns(table.select(on)))) for table in tables]
     work = _Work(tuple(keys), memory_bytes)
     nbytes = 0 if memory_bytes is None else work.nbytes
     return Request(work, f"{terms}, {memory_bytes=}", (*rows, nbytes))
@@ -255,9 +252,9 @@ def _staying(
         _once(keys, starts[comm.rank, side] + np.arange(keys.num_rows), side, choose, threads)
         for side, keys in enumerate(work.keys)
     )
-    labels = work.keys[0].num_columns
-    met = sent if comm.size == 1 else shuffle(comm, sent, range(labels), threads)
-    chosen = _chosen(met, labels, kind, choose, threads)
+    by = range(work.keys[0].num_columns)
+    met = sent if comm.size == 1 else shuffle(comm, sent, by, threads)
+    chosen = _chosen(met, by, kind, choose, threads)
     return [
         _told(comm, numbers, starts[:, side])
         for side, numbers in zip(range(len(work.keys)), chosen, strict=False)
@@ -275,28 +272,28 @@ def _staying_spilled(
 ) -> list[NDArray[np.bool_]]:
     """For each row of this rank's tables whether it belongs to the result; part after part."""
     starts = np.cumsum(facts[:, :2], axis=0) - facts[:, :2]
-    labels, place = work.keys[0].num_columns, (comm.size, comm.rank)
+    by, place = range(work.keys[0].num_columns), (comm.size, comm.rank)
     stay = [np.zeros(keys.num_rows, dtype=np.bool_) for keys in work.keys]
     with Spill() as spill:
         budget = work.memory_bytes or 0
-        parts = KeyParts(spill, range(labels), steps.parts, comm, place, threads, budget)
+        parts = KeyParts(spill, by, steps.parts, comm, place, threads, budget)
         for side, keys in enumerate(work.keys):
             for start, rows in slices_of(keys, steps.slices):
                 numbers = starts[comm.rank, side] + start + np.arange(rows.num_rows)
                 parts.write(_once(rows, numbers, side, choose, threads))
         for part in range(steps.parts):
-            chosen = _chosen(parts.read(part), labels, kind, choose, threads)
+            chosen = _chosen(parts.read(part), by, kind, choose, threads)
             for side, numbers in zip(range(len(work.keys)), chosen, strict=False):
                 stay[side][_told(comm, numbers, starts[:, side])] = True
     return stay
 
 
 def _chosen(
-    met: pa.Table, labels: int, kind: str, choose: FoldName, threads: int
+    met: pa.Table, by: range, kind: str, choose: FoldName, threads: int
 ) -> tuple[Rows, Rows]:
     """The numbers of the left and the right rows that belong to the result, of rows that met."""
-    sides = {name: met[name] for name in ("left", "right")}
-    groups = Groups.of(met.select(range(labels)), sides, threads)
+    sides = dict(zip(("left", "right"), met.columns[len(by) :], strict=True))
+    groups = Groups.of(met.select(by), sides, threads)
     left, right = (fold(groups, groups.values[name], choose) for name in sides)
     return _members(kind, left, right)
 

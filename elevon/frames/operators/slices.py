@@ -324,7 +324,8 @@ def _nothing_left(counted: pa.Table, threads: int) -> bool:
 
 
 def _counted(table: pa.Table, step: int, threads: int) -> pa.Table:
-    keys = without_orders(table).rename_columns([str(i) for i in range(table.num_columns)])
+    plain = without_orders(table)
+    keys = pa.Table.from_arrays(plain.columns, [str(i) for i in range(plain.num_columns)])
     groups = Groups.of(keys, threads=threads)
     different = take_rows(keys, groups.first)
     return different.append_column("n", pa.array(groups.lengths * step))
