@@ -62,16 +62,18 @@ fetch() {
 
 end_run() {
   local pid
-  for pid in $COMPILING $BESIDE $LIMITED; do end_family "$pid"; done
+  for pid in $COMPILING $BESIDE $LIMITED; do
+    family "$pid" | xargs -r kill 2>/dev/null || true
+  done
   rm -f "$RESULTS" "${BESIDE_LOG:-}"
 }
 
-# end_family PID   The process and all below it, children first.
-end_family() {
+# family PID   The numbers of the process and all below it, children first.
+family() {
   local child children
   read -ra children < <(cat /proc/"$1"/task/*/children 2>/dev/null | tr '\n' ' ') || true
-  for child in "${children[@]}"; do end_family "$child"; done
-  kill "$1" 2>/dev/null || true
+  for child in "${children[@]}"; do family "$child"; done
+  printf '%s\n' "$1"
 }
 
 # --- Debian packages -----------------------------------------------------------------------------
@@ -216,23 +218,27 @@ part() {
   printf '%s: %s, %d s\n' "$outcome" "$name" $((SECONDS - began)) >>"$RESULTS"
 }
 
-# run_beside FUNCTION   Runs parts that only compute beside those that mostly wait. They get what
-# the others leave of the cores, so the others' limits of time hold; wait_beside shows their output.
+# run_beside FUNCTION   Runs parts that only compute beside those that mostly wait; from give_way on
+# they get less of the cores, so that the others' limits of time hold. wait_beside shows their output.
 run_beside() {
   BESIDE_LOG=$(mktemp)
   set -m  # as in limited
   (
     set +m
-    renice -n 19 -p "$BASHPID" >/dev/null
     "$@"
   ) >"$BESIDE_LOG" 2>&1 &
   set +m
   BESIDE=$!
 }
 
+# A quarter of a core that others want: a busy machine must not starve what runs beside.
+give_way() { renice -n 5 -p "$BASHPID" >/dev/null; }
+
 wait_beside() {
   local status=0
   say "== waiting for the parts that run beside"
+  # Nobody is left to give way to. Not every user may say so.
+  family "$BESIDE" | xargs -r renice -n 0 -p >/dev/null 2>&1 || true
   wait "$BESIDE" || status=$?
   BESIDE=''
   cat "$BESIDE_LOG" >&2
