@@ -46,7 +46,7 @@ class Aggregate(msgspec.Struct, frozen=True, gc=False):
     def __post_init__(self) -> None:
         checks.keep(
             self,
-            name=checks.text("groupby: name", self.name),
+            name=checks.new_name("groupby: name", self.name),
             column=checks.text("groupby: column", self.column),
             function=checks.one_of("groupby: function", self.function, AGGREGATES),
             quantile=checks.fraction("groupby: quantile", self.quantile),
@@ -151,7 +151,7 @@ class Derived(msgspec.Struct, frozen=True, gc=False):
         checks.blob("expression", self.expression, LARGEST_EXPRESSION_BYTES)
         checks.keep(
             self,
-            name=checks.text("name of a column", self.name),
+            name=checks.new_name("name of a column", self.name),
             source=checks.text("column", self.source),
         )
 
@@ -256,7 +256,7 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     def __post_init__(self) -> None:
         checks.keep(
             self,
-            name=checks.text("rolling: name", self.name),
+            name=checks.new_name("rolling: name", self.name),
             column=checks.text("rolling: column", self.column),
             function=checks.one_of("rolling: function", self.function, WINDOWS),
         )
@@ -305,7 +305,7 @@ class RankRows(OperationBase, frozen=True, tag="rank", gc=False):
             by=checks.text("rank: by", self.by),
             method=checks.one_of("rank: method", self.method, RANK_METHODS),
             ascending=checks.flag("rank: ascending", self.ascending),
-            name=checks.text("rank: column", self.name),
+            name=checks.new_name("rank: column", self.name),
         )
 
 
@@ -330,7 +330,7 @@ def _old_and_new(given: object) -> tuple[str, str]:
     pair = checks.names("rename: columns", given)
     if len(pair) != 2:
         raise DescriptionError(f"rename: {shown(given)} is no pair of an old and a new name")
-    return pair[0], pair[1]
+    return pair[0], checks.new_name("rename: new name", pair[1])
 
 
 def _different(verb: str, names: Iterable[str]) -> None:

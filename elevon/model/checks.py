@@ -143,6 +143,16 @@ def text(what: str, value: Any, most: int = LONGEST_TEXT) -> str:
     return value
 
 
+def new_name(what: str, value: Any) -> str:
+    """What a column of a result is to be called."""
+    name = text(what, value)
+    if "\0" in name:
+        raise DescriptionError(
+            f"{what} holds a NUL, at which names end between Arrow's libraries: {shown(name)}"
+        )
+    return name
+
+
 def path(what: str, value: Any) -> str:
     """A path or URL as text, out of text, bytes or a path object."""
     if type(value) is not str and hasattr(type(value), "__fspath__"):

@@ -211,4 +211,4 @@ def _suffixes(given: object) -> tuple[str | None, ...]:
     pair = checks.listed("join: suffixes", given)
     if len(pair) != 2:
         raise DescriptionError(f"join: suffixes must be a pair, not {shown(given)}")
-    return tuple([checks.optional(checks.text, "join: suffixes", one) for one in pair])
+    return tuple([checks.optional(checks.new_name, "join: suffixes", one) for one in pair])

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from elevon.errors import SchemaError
+from elevon.frames.join_sort.distributed import join, sort
 from elevon.frames.operators.groupby import groupby
 from elevon.frames.operators.ranking import rank_rows
 from elevon.frames.operators.sets import combine_sets
@@ -87,6 +88,48 @@ def test_an_extreme_keeps_the_order(size, by):
     assert greatest.type.ordered
     assert greatest.dictionary.to_pylist() == LEVELS
     assert greatest.to_pylist() == (["mid", "high", "mid"] if by else ["high"])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("memory_bytes", [None, 1])
+@pytest.mark.parametrize("keys", [[1, None, 1], [None] * 3, []])
+def test_extremes_of_the_rows_that_belong_to_a_group(size, memory_bytes, keys):
+    values = pa.array(pd.Categorical(["mid", "high", "low"][: len(keys)], LEVELS, ordered=True))
+    table = pa.table({"g": pa.array(keys, pa.int64()), "v": values, "places of v": values})
+    found = extremes(size, ["g"], lambda comm: shared(table, comm), memory_bytes)
+    assert found == ([("low", "mid", 2)] if 1 in keys else [])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("memory_bytes", [1, 1000])
+def test_what_was_spilled_keeps_its_order(size, memory_bytes):
+    """Rows share one large dictionary, so that it is written once, apart from the rows."""
+    levels = [f"{7919 * i % 1000:03}" for i in range(20)]
+    at = [None if i % 9 == 0 else i * 7 % 20 for i in range(400)]
+    column = pa.DictionaryArray.from_arrays(
+        pa.array(at, pa.int16()), pa.array(levels), ordered=True
+    )
+    table = pa.table({"v": column, "n": range(400)})
+    joined = ThreadGroup(size, timeout_s=60).run(
+        lambda comm: join(
+            comm,
+            shared(table, comm),
+            shared(table.slice(0, 30).rename_columns(["v", "m"]), comm),
+            ["v"],
+            ["v"],
+            "outer",
+            memory_bytes=memory_bytes,
+        )
+    )
+    pairs = sum(max(1, at[:30].count(v)) for v in at if v is not None)
+    assert sum(part.num_rows for part in joined) == pairs + at.count(None) + at[:30].count(None)
+    assert {part.schema.field("v").type for part in joined} == {column.type}
+    ordered = ThreadGroup(size, timeout_s=60).run(
+        lambda comm: sort(comm, shared(table, comm), ["v", "n"], memory_bytes=memory_bytes)
+    )
+    found = [value for part in ordered for value in part["v"].to_pylist()]
+    there = sorted(v for v in at if v is not None)
+    assert found == [levels[v] for v in there] + [None] * at.count(None)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

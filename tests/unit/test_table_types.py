@@ -10,14 +10,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from elevon.errors import SchemaError
-from elevon.frames.operators.expressions import filter_rows, project
+from elevon.errors import DescriptionError, SchemaError
+from elevon.frames.join_sort.distributed import join, sort
+from elevon.frames.operators.expressions import filter_rows, project, rename
 from elevon.frames.operators.groupby import groupby
 from elevon.frames.operators.ranking import rank_rows
 from elevon.frames.operators.rolling import rolling
 from elevon.frames.operators.sets import combine_sets, drop_duplicates
 from elevon.frames.operators.slices import concat, equals, repartition, slice_rows
-from elevon.model.algebra import SET_KINDS, Aggregate, Window
+from elevon.model.algebra import (
+    SET_KINDS,
+    Aggregate,
+    Derived,
+    Project,
+    RankRows,
+    Rename,
+    Window,
+)
+from elevon.model.operations import Join
 from elevon.testing.threads import ThreadGroup
 from tests.support.algebra import errors_of, shared
 from tests.support.frames import multiset
@@ -117,6 +127,53 @@ def test_sets_of_all_types():
         ThreadGroup(3).run(lambda c: equals(c, shared(PLAIN, c), shared(PLAIN, c), ordered=False))
         == [True] * 3
     )
+
+
+@pytest.mark.parametrize("kind", ["column", "field"])
+def test_a_name_that_would_not_come_through_is_refused(kind):
+    """At a NUL names end between Arrow's libraries: two columns would be called a."""
+    table = pa.table({"a": [1, 2], "b": [{"x\0y": 1}] * 2})
+    if kind == "column":
+        table = table.set_column(1, "a\0b", [[3, 4]])
+    name = table.column_names[1]
+    verbs = [
+        lambda comm: sort(comm, table, "a"),
+        lambda comm: join(comm, table, table, ["a"], ["a"]),
+        lambda comm: groupby(comm, table, ["a"], [Aggregate("n", name, "count")]),
+        lambda comm: drop_duplicates(comm, table, ["a"]),
+        lambda comm: combine_sets(comm, "union", table.select([name]), table.select([name])),
+        lambda comm: rank_rows(comm, table, "a"),
+        lambda comm: rolling(comm, table, 2, [Window("w", "a", "sum")]),
+        lambda comm: concat(comm, [table, table]),
+        lambda comm: repartition(comm, table, ["a"]),
+        lambda comm: slice_rows(comm, table, 1),
+        lambda comm: filter_rows(comm, table, pc.field("a") > 1),
+        lambda comm: equals(comm, table, table),
+    ]
+    for verb in verbs:
+        for error in errors_of(2, verb):
+            assert type(error) is SchemaError
+            assert "a name holds a NUL" in str(error)
+    if kind == "column":  # the way out
+        renamed = ThreadGroup(1).run(lambda comm: rename(comm, table, {name: "c"}))
+        assert renamed[0].column_names == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name: Aggregate(name, "a", "sum"),
+        lambda name: Window(name, "a", "sum"),
+        lambda name: Project((Derived(name, "a"),)),
+        lambda name: Rename((("a", name),)),
+        lambda name: RankRows("a", name=name),
+        lambda name: Join(("a",), ("a",), suffixes=("_x", name)),
+    ],
+)
+def test_new_names_that_would_not_come_through_are_refused_at_once(make):
+    assert make("c")
+    with pytest.raises(DescriptionError, match="holds a NUL"):
+        make("c\0d")
 
 
 STRICT = pa.schema(

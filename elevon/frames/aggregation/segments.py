@@ -47,6 +47,7 @@ def fold(groups: Groups, column: Column, function: FoldName) -> Column:
     return pa.chunked_array([pa.array(found, column.type, mask=~there)])
 
 
+@np.errstate(all="ignore")  # infinite values go where arithmetic takes them
 def per_group(groups: Groups, values: Numbers, function: np.ufunc = np.add) -> Numbers:
     """One number per group.
 

@@ -28,15 +28,15 @@ MOST_AT_ONCE: Final = 1 << 30
 class Piece:
     """Rows in the file: where they are, how many and of which schema.
 
-    ``dictionaries`` are those that lie elsewhere in the file, by the numbers of their columns: the
-    rows have the indices only.
+    ``dictionaries`` are those that lie elsewhere in the file, with the numbers and the types of
+    their columns: the rows have the indices only.
     """
 
     offset: int
     nbytes: int
     rows: int
     schema: pa.Schema
-    dictionaries: tuple[tuple[int, Piece], ...] = ()
+    dictionaries: tuple[tuple[int, Piece, pa.DataType], ...] = ()
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Spill:
         for index, kind in enumerate(table.schema.types):
             piece = self._dictionary_of(table, index) if pa.types.is_dictionary(kind) else None
             if piece is not None:
-                stored.append((index, piece))
+                stored.append((index, piece, kind))
                 column = table.column(index)
                 indices = pa.chunked_array([chunk.indices for chunk in column.chunks])
                 table = table.set_column(index, table.schema.field(index).name, indices)
@@ -144,11 +144,13 @@ class Spill:
         except OSError as error:
             raise self._refusal(f"read {piece.nbytes:,} bytes", error) from error
         table = unpack(piece.schema, [memory])
-        for index, stored in piece.dictionaries:
+        for index, stored, kind in piece.dictionaries:
             values = self._read_dictionary(stored)
-            column = pa.chunked_array(
-                [pa.DictionaryArray.from_arrays(it, values) for it in table.column(index).chunks]
-            )
+            chunks = [
+                pa.DictionaryArray.from_arrays(it, values, ordered=kind.ordered)
+                for it in table.column(index).chunks
+            ]
+            column = pa.chunked_array(chunks, kind)
             table = table.set_column(index, table.schema.field(index).name, column)
         return table
 

@@ -26,7 +26,7 @@ from elevon.frames.exchange.shuffle import take_rows
 from elevon.frames.memory.budget import check_memory
 from elevon.frames.memory.partitioned import in_slices
 from elevon.frames.schema.decoded import decoded
-from elevon.frames.schema.join_plan import check_columns, find_column
+from elevon.frames.schema.join_plan import check_columns, check_names, find_column
 from elevon.model.algebra import LARGEST_EXPRESSION_BYTES
 from elevon.model.checks import foreign
 from elevon.model.shown import shown, type_name
@@ -256,7 +256,7 @@ def _locally(
 
     def prepare() -> Request[None]:
         check_memory(memory_bytes)
-        checked(table.slice(0, 0), SchemaError)
+        check_names(checked(table.slice(0, 0), SchemaError).schema)
         return Request(None, f"{what} of {spell(table.schema)}")
 
     settle(comm, prepare)

@@ -209,14 +209,17 @@ def _by_their_orders(comm: Communicator, work: _Work) -> _Work:
     Collective where there is such a dictionary.
     """
     rows, aggregates, orders = work.table, list(work.aggregates), {}
+    added: dict[str, str] = {}
     schema = work.schema
     for number, one in enumerate(aggregates):
         column = rows.column(one.column)
         if one.function not in ("min", "max") or not is_ordered(column.type):
             continue
-        places, at = f"{one.column}\0places", len(work.on) + number
-        if places not in orders:
+        at = len(work.on) + number
+        places = added.get(one.column, "")
+        if not places:
             order = shared_order(comm, column, one.column)
+            places = added[one.column] = _free_name(rows, f"places of {one.column}")
             orders[places] = order.cast(schema.field(at).type)
             rows = rows.append_column(places, codes(column, order))
         aggregates[number] = Aggregate(one.name, places, one.function)
@@ -231,6 +234,13 @@ def _by_their_orders(comm: Communicator, work: _Work) -> _Work:
         orders=orders,
         schema=schema,
     )
+
+
+def _free_name(table: pa.Table, name: str) -> str:
+    """A name that no column of the table has."""
+    while name in table.column_names:
+        name += "'"
+    return name
 
 
 def _consented(comm: Communicator, work: _Work, made: pa.Table) -> pa.Table:

@@ -26,7 +26,7 @@ from elevon.frames.exchange.agreement import spell
 from elevon.frames.exchange.requests import Request, settle
 from elevon.frames.memory.budget import FEWEST_ROWS, check_memory
 from elevon.frames.schema.decoded import Column
-from elevon.frames.schema.join_plan import find_column
+from elevon.frames.schema.join_plan import check_names, find_column
 from elevon.frames.schema.plain import plain_columns
 from elevon.model.algebra import Window
 
@@ -74,6 +74,7 @@ def rolling(
 
     def prepare() -> Request[dict[str, Column]]:
         check_memory(memory_bytes)
+        check_names(table.schema)
         for one in columns:
             _check(table.schema, one)
         terms = f"rolling of {spell(table.schema)}: {window}, {min_periods}, {list(columns)}"

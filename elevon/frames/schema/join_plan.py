@@ -184,13 +184,28 @@ def check_columns(schema: pa.Schema) -> None:
     """Refuse what no kernel can move, before a collective begins.
 
     Raises:
-        SchemaError: a column is, or holds, a union or run-end encoded values.
+        SchemaError: a column is, or holds, a union or run-end encoded values, or a name a NUL.
     """
+    check_names(schema)
     for field in schema:
         if not is_carried_type(field.type):
             raise SchemaError(
                 f"column {field.name!r} has the type {field.type}, which cannot be joined, sorted "
                 f"or sent: decode it (pyarrow.compute.run_end_decode) or leave it out"
+            )
+
+
+def check_names(schema: pa.Schema) -> None:
+    """Refuse names that would not come through Arrow's C interface, where a NUL ends them.
+
+    Raises:
+        SchemaError: a column's name, or that of a field inside, holds a NUL.
+    """
+    for field in schema:
+        if "\0" in field.name or "\0" in str(field.type):
+            raise SchemaError(
+                f"column {field.name!r} ({str(field.type)!r}): a name holds a NUL, at which names "
+                f"end between Arrow's libraries; rename it"
             )
 
 

@@ -138,7 +138,7 @@ def _decimal_shape(kind: pa.DataType) -> tuple[int, int] | None:
     """Digits before and after the point that hold every value of the type."""
     if t.is_integer(kind):
         return DIGITS[kind.bit_width], 0
-    if t.is_decimal128(kind):
+    if t.is_decimal(kind) and not t.is_decimal256(kind):
         return kind.precision - kind.scale, max(kind.scale, 0)
     return None
 
