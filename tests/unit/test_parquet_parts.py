@@ -116,6 +116,11 @@ def test_tables_that_could_not_be_read_again_are_refused(tmp_path, names):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_type_that_parquet_has_no_form_for_is_refused(tmp_path):
+    table = pa.table({"a": pa.array([b"", None], pa.binary(0))})
+    refused(write(2, tmp_path / "out", parts=[table] * 2), SchemaError, "cannot be written")
+
+
 def test_a_file_whose_name_looks_like_a_partition_is_a_file(tmp_path):
     pq.write_table(table_of(3), tmp_path / "run=7.parquet")
     assert read_parquet_partition(tmp_path).num_rows == 3

@@ -233,7 +233,7 @@ def _check_schema(schema: pa.Schema, target: _Target, compression: str) -> None:
         find_column(schema, name, "write_parquet: the table")
     try:
         pq.write_table(empty_table(schema), pa.BufferOutputStream(), compression=compression)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # nothing was written but memory
         raise SchemaError(
             f"write_parquet: {shown(target.final)}: a column cannot be written as parquet: {error}"
         ) from error

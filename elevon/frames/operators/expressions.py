@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as t
 from pyarrow import acero
 
 from elevon.comm.protocol import Communicator
@@ -274,11 +275,11 @@ def _evaluated(table: pa.Table, expressions: Mapping[str, pc.Expression]) -> pa.
 
 def _readable(table: pa.Table) -> pa.Table:
     """Views as plain text and bytes: Polars hands out views, and Arrow's functions take none."""
-    kinds = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
     for index, field in enumerate(table.schema):
-        if field.type in kinds:
-            column = table.column(index).cast(kinds[field.type])
-            table = table.set_column(index, field.name, column)
+        # Not by a mapping: types of the caller's own need not have a hash.
+        plain = pa.string() if t.is_string_view(field.type) else pa.binary()
+        if t.is_string_view(field.type) or t.is_binary_view(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(plain))
     return table
 
 
