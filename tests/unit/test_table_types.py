@@ -176,6 +176,43 @@ def test_new_names_that_would_not_come_through_are_refused_at_once(make):
         make("c\0d")
 
 
+class Degrees(pa.ExtensionType):
+    """A type of a user's own."""
+
+    def __init__(self):
+        super().__init__(pa.int32(), "test.degrees")
+
+    def __arrow_ext_serialize__(self):
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage, serialized):
+        return cls()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_an_extension_type_is_registered_or_refused(size):
+    column = pa.ExtensionArray.from_storage(Degrees(), pa.array([3, 1, 2, 1], pa.int32()))
+    table = pa.table({"v": column, "n": range(4)})
+    verbs = [
+        lambda comm, part: join(comm, part, part, ["v"], ["v"]),
+        lambda comm, part: combine_sets(comm, "union", part, part),
+        lambda comm, part: sort(comm, part, "v", memory_bytes=1),
+        lambda comm, part: repartition(comm, part, ["v"]),
+        lambda comm, part: filter_rows(comm, part, pc.field("n") > 0),
+    ]
+    for verb in verbs:
+        for error in errors_of(size, lambda comm, verb=verb: verb(comm, shared(table, comm))):
+            assert "register_extension_type" in str(error)
+    pa.register_extension_type(Degrees())
+    try:
+        for verb in verbs:
+            parts = ThreadGroup(size).run(lambda comm, verb=verb: verb(comm, shared(table, comm)))
+            assert all(part.schema.field("v").type == column.type for part in parts)
+    finally:
+        pa.unregister_extension_type("test.degrees")
+
+
 STRICT = pa.schema(
     [
         pa.field("left", pa.int64(), nullable=False, metadata={"unit": "m"}),

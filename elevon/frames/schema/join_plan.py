@@ -184,15 +184,27 @@ def check_columns(schema: pa.Schema) -> None:
     """Refuse what no kernel can move, before a collective begins.
 
     Raises:
-        SchemaError: a column is, or holds, a union or run-end encoded values, or a name a NUL.
+        SchemaError: a column is, or holds, a union, run-end encoded values or an extension type
+            that this process has not registered; or a name holds a NUL.
     """
     check_names(schema)
     for field in schema:
+        if "extension<" in str(field.type) and not _is_registered(field.type):
+            raise SchemaError(
+                f"column {field.name!r} has the type {field.type}, which is not registered in this "
+                f"process (pyarrow.register_extension_type) and would come back as its storage"
+            )
         if not is_carried_type(field.type):
             raise SchemaError(
                 f"column {field.name!r} has the type {field.type}, which cannot be joined, sorted "
                 f"or sent: decode it (pyarrow.compute.run_end_decode) or leave it out"
             )
+
+
+def _is_registered(kind: pa.DataType) -> bool:
+    """Whether extension types come through Arrow's interfaces as themselves."""
+    schema = pa.schema([pa.field("", kind)])
+    return bool(pa.ipc.read_schema(schema.serialize()).field(0).type == kind)
 
 
 def check_names(schema: pa.Schema) -> None:
