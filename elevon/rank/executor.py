@@ -230,6 +230,7 @@ class Executor:
         from elevon.frames.exchange.own_bytes import narrowed, own_bytes, owned
         from elevon.frames.exchange.partitioning import Placed
         from elevon.frames.files.ipc import schema_to_bytes
+        from elevon.frames.schema.dictionaries import decode_extensions
 
         placed = result if isinstance(result, Placed) else Placed(result)
         result = placed.table
@@ -240,6 +241,7 @@ class Executor:
                     f"not {type(result).__name__}"
                 )
             result = pa.table(result)
+        result = decode_extensions(result)
         # What is kept for long must not keep a larger table that it was cut or chosen from.
         for table in inputs.values:
             result = narrowed(result, table) if isinstance(table, pa.Table) else result

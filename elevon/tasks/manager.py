@@ -263,11 +263,42 @@ def _to_table(data: Any) -> pa.Table:
     import pyarrow as pa
 
     if checks.is_a(data, pa.Table):
-        return data
+        return _sendable(data)
     with checks.foreign(f"from_arrow: {type_name(data)} cannot be read as a table"):
         if not hasattr(data, "__arrow_c_stream__"):
             raise DescriptionError(
                 f"from_arrow: {type_name(data)} has no Arrow form (__arrow_c_stream__); give a "
                 "pyarrow.Table, a pandas or polars DataFrame, or a DuckDB result"
             )
-        return pa.table(data)
+        _refuse_objects(data)
+        return _sendable(pa.table(data))
+
+
+def _sendable(table: pa.Table) -> pa.Table:
+    """The table as it comes through Arrow's streams.
+
+    Raises:
+        DescriptionError: it has rows, but no columns; or a column's type or name would come back as
+            another.
+    """
+    from elevon.frames.schema.dictionaries import decode_extensions
+    from elevon.frames.schema.join_plan import check_names
+
+    if not table.num_columns and table.num_rows:
+        raise DescriptionError(
+            f"from_arrow: a table without columns keeps none of its {table.num_rows:,} rows"
+        )
+    with checks.foreign("from_arrow: the table cannot be sent"):
+        check_names(table.schema)
+        return decode_extensions(table)
+
+
+def _refuse_objects(data: Any) -> None:
+    """Polars hands out the addresses of Python objects."""
+    if type(data).__module__.partition(".")[0] == "polars":
+        for name, kind in zip(data.columns, data.dtypes, strict=True):
+            if str(kind) == "Object":
+                raise DescriptionError(
+                    f"from_arrow: column {name!r} holds Python objects, which polars does not "
+                    "convert; cast it, or leave it out"
+                )

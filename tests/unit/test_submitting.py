@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -88,6 +89,21 @@ def test_what_cannot_travel_is_refused(client):
     for what in (threading.Lock(), (i for i in "ab"), [task], lambda: task):
         with pytest.raises(DescriptionError, match="cannot be pickled"):
             client.tasks.submit(print, what)
+
+
+def test_what_no_stream_of_arrow_keeps_is_refused(client):
+    inside = pa.DictionaryArray.from_arrays(pa.array([0, 0]), pa.array([b"1" * 16]).cast(pa.uuid()))
+    tables = {
+        "keeps none of its 2 rows": pa.table({"a": [1, 2]}).select([]),
+        "holds a NUL": pa.table({"a\0b": [1]}),
+        "Python objects": pl.DataFrame({"a": pl.Series([object()], dtype=pl.Object)}),
+        "decode it first": pa.table({"a": pa.StructArray.from_arrays([inside], ["x"])}),
+    }
+    for message, table in tables.items():
+        for call in (client.tasks.from_arrow, lambda table: client.tasks.head(table, 1)):
+            with pytest.raises(DescriptionError, match=message):
+                call(table)
+    assert client.posted == []
 
 
 def test_what_belongs_to_this_process_says_so(client, tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +20,7 @@ from elevon.frames.operators.ranking import rank_rows
 from elevon.frames.operators.rolling import rolling
 from elevon.frames.operators.sets import combine_sets, drop_duplicates
 from elevon.frames.operators.slices import concat, equals, repartition, slice_rows
+from elevon.frames.schema.dictionaries import decode_extensions
 from elevon.model.algebra import (
     SET_KINDS,
     Aggregate,
@@ -211,6 +214,48 @@ def test_an_extension_type_is_registered_or_refused(size):
             assert all(part.schema.field("v").type == column.type for part in parts)
     finally:
         pa.unregister_extension_type("test.degrees")
+
+
+def test_dictionaries_of_an_extension_type_are_decoded():
+    periods = pd.Categorical(pd.period_range("2020", periods=3, freq="M"))
+    for column in (periods, pd.cut([1, 2, 3], 2)):
+        table = pa.Table.from_pandas(pd.DataFrame({"v": column}))
+        found = decode_extensions(table)
+        found.validate(full=True)
+        assert found.schema.field("v").type == table.schema.field("v").type.value_type
+        assert list(found.to_pandas()["v"]) == list(column)
+        stream = pa.ipc.read_schema(found.schema.serialize())
+        assert stream.field("v").type == found.schema.field("v").type
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_digits_of_thousands_are_compared(size):
+    values = [Decimal("3E3"), Decimal("1E3"), None, Decimal("3E3")]
+    table = pa.table({"v": pa.array(values, pa.decimal128(5, -3))})
+    count = [Aggregate("n", "v", "nunique")]
+    parts = ThreadGroup(size).run(lambda comm: groupby(comm, shared(table, comm), [], count))
+    assert [row["n"] for part in parts for row in part.to_pylist()] == [2]
+    parts = ThreadGroup(size).run(lambda comm: drop_duplicates(comm, shared(table, comm), ["v"]))
+    assert [value for part in parts for value in part["v"].to_pylist()] == values[:3]
+    parts = ThreadGroup(size).run(lambda comm: rank_rows(comm, shared(table, comm), "v", "dense"))
+    found = [value for part in parts for value in part["rank"].to_pylist()]
+    assert found == [1, 2, 2, None]
+
+
+def test_values_without_columns_are_refused():
+    table = pa.table({"a": [1, 2]}).select([])
+    for verb in (lambda comm: concat(comm, [table]), lambda comm: repartition(comm, table)):
+        for error in errors_of(2, verb):
+            assert "without columns" in str(error)
+
+
+def test_far_values_have_a_middle_and_infinite_ones_no_spread():
+    far = pa.table({"v": [-1e308, 1e308], "w": [1.0, math.inf]})
+    median = [Aggregate("m", "v", "quantile")]
+    (found,) = ThreadGroup(1).run(lambda comm: groupby(comm, far, [], median))
+    assert found["m"].to_pylist() == [0.0]
+    (found,) = ThreadGroup(1).run(lambda comm: rolling(comm, far, 2, [Window("s", "w", "var")]))
+    assert math.isnan(found["s"].to_pylist()[1])
 
 
 STRICT = pa.schema(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,11 @@ from elevon.frames.schema.join_plan import find_column
 from elevon.frames.schema.key_types import is_key_type
 from elevon.frames.schema.sort_plan import Order
 
+_WHOLE: Final = {
+    width: getattr(pa, f"decimal{width}")
+    for width in (32, 64, 128, 256)
+    if hasattr(pa, f"decimal{width}")
+}
 Rows: TypeAlias = NDArray[np.int64]
 
 
@@ -123,6 +128,9 @@ def plain_key(column: Column) -> Column:
         return column.cast(pa.large_binary())
     if t.is_null(kind):
         return column.cast(pa.int8())
+    if t.is_decimal(kind) and kind.scale < 0:  # nor decimals of thousands: their digits do
+        whole = _WHOLE[kind.bit_width](kind.precision, 0)
+        return pa.chunked_array([chunk.view(whole) for chunk in column.chunks], whole)
     return _one_zero_one_nan(column) if t.is_floating(kind) else column
 
 

@@ -20,6 +20,7 @@ from elevon.comm.protocol import Communicator
 from elevon.errors import DescriptionError
 from elevon.frames.exchange.own_bytes import own_bytes
 from elevon.frames.exchange.shuffle import ROUND_BYTES
+from elevon.frames.schema.kernel_errors import told
 
 #: Scratch of the kernels as a multiple of the rows that they are given (measured: 0.7 to 1.0).
 JOIN_SCRATCH: Final = 1
@@ -160,7 +161,8 @@ def count_arrivals(comm: Communicator, table: pa.Table, on: Sequence[int], threa
 
 def hash_keys(keys: pa.Table, threads: int = 1) -> NDArray[np.uint64]:
     """The hash of every row of a table of key columns."""
-    hashed = pa.table(_native.hash_rows(keys, list(range(keys.num_columns)), threads))
+    with told("rows cannot be compared", keys.schema):
+        hashed = pa.table(_native.hash_rows(keys, list(range(keys.num_columns)), threads))
     column: NDArray[np.uint64] = hashed.column(0).to_numpy()
     return column
 

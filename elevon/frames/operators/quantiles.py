@@ -216,4 +216,8 @@ def between(counts: Rows, quantile: float) -> tuple[Rows, Rows, Reals]:
 @np.errstate(all="ignore")  # between infinite values there is NaN
 def interpolate(low: Reals, high: Reals, part: Reals) -> Reals:
     """On the first of two values exactly, whatever the second is."""
-    return np.where((part == 0) | (low == high), low, low + (high - low) * part)
+    apart = high - low
+    # Their distance may be beyond all floats though they are not.
+    beyond = np.isinf(apart) & np.isfinite(low) & np.isfinite(high)
+    found = np.where(beyond, low * (1 - part) + high * part, low + apart * part)
+    return np.where((part == 0) | (low == high), low, found)

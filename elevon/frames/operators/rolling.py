@@ -288,5 +288,6 @@ def _result(function: str, parts: tuple[Reals, ...]) -> NDArray[np.generic]:
         return parts[1] / np.maximum(parts[0], 1)
     if function in ("var", "std"):
         variance = parts[2] / np.maximum(parts[0] - 1, 1)
+        variance = np.where(np.isinf(parts[1]), np.nan, variance)
         return np.sqrt(variance) if function == "std" else variance
     return parts[1]

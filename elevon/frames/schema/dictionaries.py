@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as t
 
+from elevon.errors import SchemaError
+
 
 def plain_dictionaries(table: pa.Table) -> pa.Table:
     """The same rows, with every null of a dictionary column in its indices.
@@ -44,6 +46,30 @@ def plain_dictionary_type(kind: pa.DataType) -> pa.DataType:
         return kind.value_type
     values = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind.value_type)
     return kind if values is None else pa.dictionary(kind.index_type, values, kind.ordered)
+
+
+def decode_extensions(table: pa.Table) -> pa.Table:
+    """The same rows, without dictionaries of an extension type (of pandas' periods, for one).
+
+    Arrow's streams say of such a column that all of it is of the extension type, and readers take
+    the indices for its values. So this comes before a table goes into one.
+
+    Raises:
+        SchemaError: there is one inside of a list, struct or map.
+    """
+    for number, field in enumerate(table.schema):
+        if t.is_dictionary(field.type) and isinstance(field.type.value_type, pa.BaseExtensionType):
+            kind = field.type.value_type
+            chunks = [chunk.dictionary.take(chunk.indices) for chunk in table.column(number).chunks]
+            table = table.set_column(
+                number, field.with_type(kind).remove_metadata(), pa.chunked_array(chunks, kind)
+            )
+        elif "dictionary<values=extension<" in str(field.type):
+            raise SchemaError(
+                f"column {field.name!r} ({field.type}) holds a dictionary of an extension type, "
+                f"which would come back as another: decode it first"
+            )
+    return table
 
 
 def unordered(kind: pa.DataType) -> pa.DataType:

@@ -188,11 +188,14 @@ def check_columns(schema: pa.Schema) -> None:
             that this process has not registered; or a name holds a NUL.
     """
     check_names(schema)
+    if not schema.names:
+        raise SchemaError("a table without columns keeps no rows: give it a column")
     for field in schema:
         if "extension<" in str(field.type) and not _is_registered(field.type):
             raise SchemaError(
-                f"column {field.name!r} has the type {field.type}, which is not registered in this "
-                f"process (pyarrow.register_extension_type) and would come back as its storage"
+                f"column {field.name!r} has the type {field.type}, which would come back as "
+                f"another: an extension type in a dictionary (decode it), or one that is not "
+                f"registered in this process (pyarrow.register_extension_type)"
             )
         if not is_carried_type(field.type):
             raise SchemaError(
