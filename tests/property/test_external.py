@@ -153,7 +153,7 @@ def test_a_spilled_table_comes_back_and_the_file_has_no_name(tmp_path):
         for table, piece in zip(tables, pieces, strict=True):
             assert spill.read(piece).schema == table.schema
             assert spill.read(piece).to_pylist() == table.slice(1).to_pylist()
-        apart = [stored for piece in pieces for _, stored in piece.dictionaries]
+        apart = [stored for piece in pieces for _, stored, _ in piece.dictionaries]
         assert spill.written_bytes == sum(piece.nbytes for piece in [*pieces, *apart])
 
 
